@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Locks with ranks. The list below is the documentation of who is inside whom, and what the checker enforces: a thread
+ * may take a lock only when every lock it holds has a lower rank, or the same rank and a smaller order key (INODE locks
+ * are taken by ascending inode number). The checker is on in builds with -Dlock_checks=true (CI's sanitizer build).
+ */
+#ifndef LH_BASE_LOCK_H
+#define LH_BASE_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Outermost first. */
+#define LOCK_RANKS(X)                                                                                                  \
+	X(CLIENT, "a client session: its tables of calls, handles and cached leases")                                  \
+	X(SESSION, "server: one client connection and its handle table")                                               \
+	X(RENAME, "fs: moves of directories, one at a time")                                                           \
+	X(INODE, "fs: size, extent map and names of one inode; ascending by number")                                   \
+	X(ITABLE, "fs: number to inode table")                                                                         \
+	X(LEASE, "arbiter: leases and gates of one object")                                                            \
+	X(LEDGER, "arbiter: sessions, lease numbers, timers")                                                          \
+	X(PIN, "pins of one lease: which keys stand for which runs")                                                   \
+	X(ALLOC, "free space and share counts")                                                                        \
+	X(JOURNAL, "the log's head")                                                                                   \
+	X(FABRIC, "keys and completions of one peer")                                                                  \
+	X(SIM, "the simulated pool's recorder")                                                                        \
+	X(SEND, "the sending side of one socket")
+
+enum lock_rank {
+#define X(name, what) RANK_##name,
+	LOCK_RANKS(X)
+#undef X
+	LOCK_RANK_COUNT
+};
+
+struct lock {
+	pthread_mutex_t mutex;
+	enum lock_rank rank;
+	uint64_t key;
+};
+
+struct rwlock {
+	pthread_rwlock_t rw;
+	enum lock_rank rank;
+	uint64_t key;
+};
+
+void lock_init(struct lock *l, enum lock_rank rank);
+/* key orders locks of the same rank, ascending. */
+void lock_init_keyed(struct lock *l, enum lock_rank rank, uint64_t key);
+void lock_destroy(struct lock *l);
+void lock_take(struct lock *l);
+void lock_drop(struct lock *l);
+
+void rwlock_init(struct rwlock *l, enum lock_rank rank, uint64_t key);
+void rwlock_destroy(struct rwlock *l);
+void rwlock_take_read(struct rwlock *l);
+void rwlock_take_write(struct rwlock *l);
+void rwlock_drop(struct rwlock *l);
+
+/* A condition waited for with one struct lock held; absolute CLOCK_MONOTONIC deadline, UINT64_MAX waits for ever. */
+struct cond {
+	pthread_cond_t cond;
+};
+void cond_init(struct cond *c);
+void cond_destroy(struct cond *c);
+void cond_wait(struct cond *c, struct lock *l);
+/* 0, or -ETIMEDOUT. */
+int cond_wait_until(struct cond *c, struct lock *l, uint64_t deadline_ns);
+void cond_wake_all(struct cond *c);
+
+/* Builds with lock checks: aborts with both names unless this thread holds (or holds no) lock of the rank. */
+void lock_assert_held(enum lock_rank rank);
+void lock_assert_not_held(enum lock_rank rank);
+/* Asserts that this thread holds no lock at all: before waiting for a peer. */
+void lock_assert_none(void);
+const char *lock_rank_name(enum lock_rank rank);
+
+#endif

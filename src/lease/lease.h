@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The lease arbiter: grants, breaks, recalls, deadlines, forced revocation, gates, receipts, and the table of who holds
+ * what. It knows objects (numbers), byte ranges, sessions, handles and a clock; nothing of files, blocks, sockets, devices.
+ *
+ * A lease is one number over a set of byte ranges of one object, in one mode, belonging to one handle of one session.
+ * Recalls are for ranges (L4): releasing a part leaves the rest of the lease granted. Every change of a lease raises its
+ * sequence number `seq`, which goes out with every grant and recall (L11).
+ *
+ * Who is the caller in "everyone but the caller" (L1, L5, L21)? The session: path calls have no handle, and a process that
+ * cuts its own file needs no message to itself.
+ *
+ * States: docs/semantics.md figure 1; a part of a lease under recall makes the lease RECALLING until that part is gone.
+ *
+ * Locks: LEASE (one per object), LEDGER. Callbacks (recall, revoked, drain) are called with none of ours held, and may be
+ * called with the fs's INODE lock held by the calling thread (lease_own_drain), so they must not take INODE.
+ */
+#ifndef LH_LEASE_LEASE_H
+#define LH_LEASE_LEASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/types.h"
+
+struct lease_arbiter;
+struct lease_session;
+struct lease_object;
+struct lease_break;
+
+enum lease_mode { LEASE_READ = 1, LEASE_WRITE = 2 };
+#define LEASE_ANY_MODE (LEASE_READ | LEASE_WRITE)
+
+#define LEASE_STATES 4
+enum lease_state { LEASE_GRANTED, LEASE_RECALLING, LEASE_RELEASED, LEASE_REVOKED };
+
+/* L10: the holder's data stays valid until it releases, or is going away. */
+enum lease_kind { LEASE_DRAIN, LEASE_STOP };
+
+#define LEASE_REASONS(X)                                                                                               \
+	X(TRUNCATE, "truncate")                                                                                        \
+	X(PUNCH, "punch hole")                                                                                         \
+	X(ZERO, "zero range")                                                                                          \
+	X(CLONE_SOURCE, "clone source")                                                                                \
+	X(CLONE_TARGET, "clone destination")                                                                           \
+	X(COPY_ON_WRITE, "copy on write")                                                                              \
+	X(ALLOCATE, "allocation into a hole")                                                                          \
+	X(UNSHARE, "unshare")                                                                                          \
+	X(RELOCATE, "relocate")                                                                                        \
+	X(RECLAIM, "unlinked file reclaimed")                                                                          \
+	X(UNMOUNT, "unmount")                                                                                          \
+	X(ADMIN, "administrator")                                                                                      \
+	X(SESSION_END, "session ended")
+enum lease_reason {
+#define X(n, t) LEASE_FOR_##n,
+	LEASE_REASONS(X)
+#undef X
+	LEASE_REASON_COUNT
+};
+const char *lease_reason_name(enum lease_reason r);
+const char *lease_state_name(enum lease_state s);
+
+/* Now, in nanoseconds; tests give a fake one. */
+struct lease_clock {
+	uint64_t (*now_ns)(void *ctx);
+	void *ctx;
+};
+
+struct lease_options {
+	struct lease_clock clock; /* now_ns NULL: CLOCK_MONOTONIC */
+	uint64_t deadline_ns;	  /* pool default D; 0: 1 s */
+	uint64_t deadline_max_ns; /* a lease or a break may not ask for more; 0: 60 s */
+	uint32_t session_leases_max; /* 0: 65,536; over it grants get -EDQUOT */
+	bool no_timer_thread;	  /* tests with a fake clock drive expiry by lease_tick */
+};
+
+/* Embedded in what the fs leases (its inode). One atomic load tells that nothing was ever leased here (L3). */
+struct lease_anchor {
+	uint64_t object;
+	struct lease_object *_Atomic state;
+};
+
+/* The notice. Valid during the callback only. */
+struct lease_recall {
+	uint64_t lease;
+	uint32_t seq;
+	uint64_t object;
+	uint64_t handle;
+	struct range range; /* the part of the lease that must go: break range cut with the lease */
+	enum lease_mode mode;
+	enum lease_reason reason;
+	enum lease_kind kind;
+	uint64_t deadline_ns; /* absolute, by the arbiter's clock */
+	uint64_t now_ns;      /* so that the remaining time can be sent as a duration */
+};
+
+struct lease_session_ops {
+	/* Send the notice. Must not block (queue it). */
+	void (*recall)(void *ctx, const struct lease_recall *r);
+	/* The range was taken by force: deadline, administrator, unmount. Its pins are drained already. Must not block. */
+	void (*revoked)(void *ctx, const struct lease_recall *r);
+};
+
+/* What a session looks like in listings. */
+struct lease_identity {
+	uint32_t uid, gid;
+	int32_t pid;
+	char host[64];
+};
+
+/*
+ * A pin consumer attached to a lease: something through which a device reaches the lease's bytes. drain must make [range)
+ * of the lease unreachable and return only when the device has proven it; it never waits for a peer (microseconds). What
+ * the device reaches of the lease outside the range must keep working, possibly under a new key. Idempotent.
+ * gone tells that the whole lease ended and the pin will not be called again: the consumer frees itself.
+ */
+struct lease_pin_ops {
+	void (*drain)(void *pin, struct range range);
+	void (*gone)(void *pin);
+};
+
+/* L13: only lease_drained() makes one; the allocator's release takes it. Freeing pinned memory does not compile. */
+struct drained {
+	const struct lease_drain_proof *proof;
+	uint64_t object;
+	struct range range;
+};
+
+int lease_arbiter_new(const struct lease_options *opt, struct lease_arbiter **out);
+/* Every session must be closed. */
+void lease_arbiter_free(struct lease_arbiter *a);
+/* Forces what is due by the clock. The timer thread calls it; with no_timer_thread the test does. */
+void lease_tick(struct lease_arbiter *a);
+
+void lease_anchor_init(struct lease_anchor *an, uint64_t object);
+/* No lease may be left (asserted). */
+void lease_anchor_fini(struct lease_anchor *an);
+
+int lease_session_open(struct lease_arbiter *a, const struct lease_session_ops *ops, void *ctx,
+		       const struct lease_identity *who, struct lease_session **out);
+/* Drains and ends all its leases; no callback runs after it returned. */
+void lease_session_close(struct lease_session *s);
+uint64_t lease_session_id(const struct lease_session *s);
+
+struct lease_grant_args {
+	struct lease_anchor *anchor;
+	struct lease_session *session;
+	uint64_t handle; /* the session's own number of the open handle */
+	struct range range;
+	enum lease_mode mode;
+	uint64_t deadline_ns; /* 0: pool default; clipped to the maximum; LEASE_DEADLINE_NOW: at once (D = 0) */
+};
+#define LEASE_DEADLINE_NOW UINT64_MAX
+struct lease_grant {
+	uint64_t lease; /* never reused */
+	uint32_t seq;
+};
+/*
+ * Grants, or -EAGAIN when a gate is closed on the range (then lease_gate_wait without locks, and try again), -EDQUOT,
+ * -ENOMEM, -ESHUTDOWN after lease_unmount. Never waits; called with the fs's INODE lock held, so that what it promises is true.
+ */
+int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, struct lease_grant *out);
+/* Waits until no gate touches the range: 0; -ETIMEDOUT after deadline_ns (absolute, UINT64_MAX for ever). No lock held. */
+int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns);
+
+/* Attaches a consumer: -ESTALE unless the lease is GRANTED (then the consumer takes its keys back by itself). */
+int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin, uint64_t bytes);
+
+/*
+ * The holder gives a range back (RANGE_ALL: everything). Drains the range's pins, then wakes breakers. A number that this
+ * session does not hold counts as released: 0 (L11). The session's own releases only.
+ */
+int lease_release(struct lease_session *s, uint64_t lease, struct range range);
+/* L24: the last close of a handle. */
+void lease_handle_close(struct lease_session *s, uint64_t handle);
+
+/* --- breaking: the fs's side ------------------------------------------------------------------------------------- */
+
+/* false: nothing is leased or gated here, and nothing can be while the caller holds INODE exclusively (L3). One load. */
+static inline bool lease_busy(const struct lease_anchor *an)
+{
+#ifdef LH_NO_ARBITER
+	(void)an;
+	return false;
+#else
+	return atomic_load_explicit(&an->state, memory_order_acquire) != NULL;
+#endif
+}
+/* Whether a lease of these modes of somebody other than `owner` (a session, or NULL) overlaps. */
+bool lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner);
+
+struct lease_break_args {
+	struct lease_anchor *anchor;
+	struct range range;
+	unsigned modes; /* bits of enum lease_mode that are broken */
+	enum lease_reason reason;
+	enum lease_kind kind;
+	const struct lease_session *owner; /* not broken; NULL breaks everyone */
+	uint64_t deadline_ns;		   /* how long at most; 0: each lease's own; LEASE_DEADLINE_NOW: force at once */
+};
+/*
+ * Closes the gate (new grants on the range wait, I6), sends the recalls. Never waits. No lock held.
+ * The effective deadline of a lease is the smaller of its own and the break's, from now.
+ */
+int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *args, struct lease_break **out);
+/* Waits until every one has released or was revoked (always ends, L7). No lock held. */
+void lease_break_wait(struct lease_break *b);
+/* true when lease_break_wait would return at once. */
+bool lease_break_done(struct lease_break *b);
+/* Opens the gate and frees b. The change is done, or given up. NULL is allowed. */
+void lease_break_end(struct lease_break *b);
+/*
+ * L9: leave the break to the arbiter: the recalls and deadlines go on, the gate opens when all are gone (so that the
+ * caller who tries again finds nobody), b is freed by the arbiter.
+ */
+void lease_break_detach(struct lease_break *b);
+
+/*
+ * L5: the caller's own pins that reach the range are drained; its leases stay granted and their seq rises. Called under
+ * INODE exclusive. `each` is called for every such lease so that the fs can place its pins anew after the move.
+ */
+int lease_own_drain(struct lease_anchor *an, struct range range, const struct lease_session *owner);
+int lease_own_each(struct lease_anchor *an, struct range range, const struct lease_session *owner,
+		   void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part, void *pin),
+		   void *ctx);
+/* The receipt: 0 and *out when no pin of anybody reaches the range, else -EBUSY. Under INODE exclusive, or with the gate closed. */
+int lease_drained(struct lease_anchor *an, struct range range, struct drained *out);
+
+/* --- looking and administering ------------------------------------------------------------------------------------ */
+
+struct lease_info {
+	uint64_t lease, object, handle, session;
+	uint32_t seq;
+	struct lease_identity who;
+	struct range range; /* hull of what is left */
+	uint64_t bytes, pinned_bytes;
+	enum lease_mode mode;
+	enum lease_state state;
+	uint64_t age_ns;
+	uint64_t recall_left_ns; /* 0 when not recalled */
+};
+/* Calls each() for a snapshot of the matching leases (object 0: all; session 0: all). Without locks. */
+int lease_list(struct lease_arbiter *a, uint64_t object, uint64_t session,
+	       void (*each)(void *ctx, const struct lease_info *info), void *ctx);
+/* L26: revokes by force now: filters that are 0 do not filter (uid: UINT32_MAX). Returns how many. Logged as audit lines. */
+int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid, const char *asked_by);
+/* L36: no more grants; revokes all with LEASE_FOR_UNMOUNT after at most deadline_ns of notice; returns when drained. */
+void lease_unmount(struct lease_arbiter *a, uint64_t deadline_ns);
+
+/* What happened, for people: a ring of the last LEASE_TRACE_MAX events. */
+#define LEASE_TRACE_MAX 65536
+enum lease_event { LEASE_EV_GRANT, LEASE_EV_RECALL, LEASE_EV_RELEASE, LEASE_EV_REVOKE, LEASE_EV_BREAK };
+struct lease_trace {
+	uint64_t at_ns; /* arbiter's clock */
+	uint64_t lease, object, session;
+	struct range range;
+	uint64_t took_ns; /* release, revoke: since the recall; break: from start to the last holder gone */
+	enum lease_event event;
+	enum lease_reason reason;
+	enum lease_mode mode;
+};
+/* Copies up to max events after *cursor (start with 0) and advances it; returns how many. Events that fell out are skipped. */
+unsigned lease_trace_read(struct lease_arbiter *a, uint64_t *cursor, struct lease_trace *out, unsigned max);
+
+struct lease_stats {
+	uint64_t grants, releases, recalls, breaks, breaks_waited, released_in_time, forced, leases, sessions, pinned_bytes;
+};
+void lease_stats_read(struct lease_arbiter *a, struct lease_stats *out);
+
+#endif
