@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Free space and share counts of one pool, in blocks. Nothing here is on the medium: mount recomputes it from the extents
+ * (I2), the log's segments and the checkpoint. A block's reference count is the number of extents that name it; only
+ * counts above one are kept.
+ *
+ * The reserve: blocks that ordinary allocations leave alone so that the log can grow and the next checkpoint can be
+ * written, also on a full pool (which can always delete).
+ *
+ * POOL_MSYNC: released blocks wait in a pending list until the record that freed them is durable (alloc_settle).
+ * Lock: ALLOC. All calls are thread safe.
+ */
+#ifndef LH_FS_ALLOC_H
+#define LH_FS_ALLOC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lease/lease.h"
+
+struct alloc;
+struct run {
+	uint64_t start, blocks;
+};
+
+int alloc_new(uint64_t pool_blocks, bool defer_free, struct alloc **out);
+void alloc_free(struct alloc *a);
+
+/* One contiguous run of 1 to want blocks: the longest fit that is near `goal` (0: none), 2 MiB aligned when want is large. -ENOSPC. */
+int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
+/* The same from the reserve too: log and checkpoint only. */
+int alloc_take_reserved(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
+/* Gives back a run that no record ever named and no key ever reached. */
+void alloc_undo(struct alloc *a, struct run r);
+/* Log and checkpoint space back. */
+void alloc_release_meta(struct alloc *a, struct run r);
+void alloc_set_reserve(struct alloc *a, uint64_t blocks);
+uint64_t alloc_free_blocks(struct alloc *a);
+uint64_t alloc_avail_blocks(struct alloc *a); /* without the reserve */
+
+/* One more reference to each block of an allocated run. alloc_share_prepare first: after it the same run's share cannot fail. */
+int alloc_share_prepare(struct alloc *a, struct run r);
+void alloc_share(struct alloc *a, struct run r);
+/*
+ * One reference fewer; blocks whose last it was become free. The receipt proves that no device reaches them through the
+ * file range that named them. seq: the record that dropped them (for defer_free).
+ */
+void alloc_release(struct alloc *a, const struct drained *gone, struct run r, uint64_t seq);
+/* Whether the first block is shared, and how many blocks (at most r.blocks) are alike. */
+bool alloc_shared(struct alloc *a, struct run r, uint64_t *alike);
+/* Records up to seq are durable: pending frees become free. */
+void alloc_settle(struct alloc *a, uint64_t seq);
+
+/* Mount: references one run (first reference allocates, further ones share). -EUCLEAN: outside the pool or over meta blocks. -ENOMEM. */
+int alloc_mark(struct alloc *a, struct run r);
+int alloc_mark_meta(struct alloc *a, struct run r);
+
+#endif
