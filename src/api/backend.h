@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What stands behind the public handles: a table of calls, once for a pool in this process (local/) and once for a server
+ * (client/). Every public handle begins with its backend, so that api/ only checks arguments and dispatches.
+ *
+ * Ownership: a backend allocates its own lh_* structs, whose first member is the matching *_head below.
+ */
+#ifndef LH_API_BACKEND_H
+#define LH_API_BACKEND_H
+
+#include "leasehold/leasehold.h"
+
+struct lh_backend;
+
+struct lh_fs_head {
+	const struct lh_backend *be;
+};
+struct lh_file_head {
+	const struct lh_backend *be;
+	struct lh_fs *fs;
+};
+struct lh_dir_head {
+	const struct lh_backend *be;
+	struct lh_fs *fs;
+};
+struct lh_lease_head {
+	const struct lh_backend *be;
+	struct lh_file *file;
+};
+struct lh_queue_head {
+	const struct lh_backend *be;
+	struct lh_fs *fs;
+};
+
+/* The members mean what the public call of the same name says; arguments were checked (not NULL, sizes of structs). */
+struct lh_backend {
+	const char *name; /* "local", "client" */
+	int (*fs_close)(struct lh_fs *fs);
+	int (*fs_sync)(struct lh_fs *fs);
+	int (*fs_stat)(struct lh_fs *fs, struct lh_statfs *out);
+	void (*fs_set_nowait)(struct lh_fs *fs, bool nowait);
+	int (*fs_leases)(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
+	int (*fs_revoke)(struct lh_fs *fs, const struct lh_revoke_filter *filter);
+	int (*fs_lease_stats)(struct lh_fs *fs, struct lh_lease_stats *out);
+	int (*fs_trace)(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
+	int (*path_stat)(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out);
+	int (*path_mkdir)(struct lh_fs *fs, const char *path, uint32_t mode);
+	int (*path_rmdir)(struct lh_fs *fs, const char *path);
+	int (*path_unlink)(struct lh_fs *fs, const char *path);
+	int (*path_rename)(struct lh_fs *fs, const char *from, const char *to, unsigned flags);
+	int (*path_link)(struct lh_fs *fs, const char *from, const char *to);
+	int (*path_symlink)(struct lh_fs *fs, const char *target, const char *path);
+	ssize_t (*path_readlink)(struct lh_fs *fs, const char *path, char *buf, size_t size);
+	int (*path_chmod)(struct lh_fs *fs, const char *path, uint32_t mode);
+	int (*path_chown)(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+	int (*path_set_times)(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
+	int (*dir_open)(struct lh_fs *fs, const char *path, struct lh_dir **out);
+	int (*dir_next)(struct lh_dir *dir, struct lh_dirent *out);
+	void (*dir_seek)(struct lh_dir *dir, uint64_t cookie);
+	void (*dir_close)(struct lh_dir *dir);
+	int (*file_open)(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
+	int (*file_close)(struct lh_file *file);
+	int (*file_stat)(struct lh_file *file, struct lh_stat *out);
+	ssize_t (*file_read)(struct lh_file *file, void *buf, size_t len, uint64_t off);
+	ssize_t (*file_write)(struct lh_file *file, const void *buf, size_t len, uint64_t off);
+	int (*file_truncate)(struct lh_file *file, uint64_t size);
+	int (*file_punch)(struct lh_file *file, uint64_t off, uint64_t len);
+	int (*file_allocate)(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
+	int (*file_sync)(struct lh_file *file);
+	int (*file_clone_range)(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+	int64_t (*file_relocate)(struct lh_file *file, uint64_t off, uint64_t len);
+	int (*file_extents)(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
+	int (*lease_get)(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt, struct lh_lease **out);
+	int (*lease_release)(struct lh_lease *lease);
+	ssize_t (*lease_read)(struct lh_lease *lease, void *buf, size_t len, uint64_t off);
+	ssize_t (*lease_write)(struct lh_lease *lease, const void *buf, size_t len, uint64_t off);
+	int (*lease_commit)(struct lh_lease *lease, uint64_t off, uint64_t len);
+	int (*lease_state)(struct lh_lease *lease, struct lh_lease_state *out);
+	int (*lease_extents)(struct lh_lease *lease, struct lh_lease_extent *out, unsigned max);
+	ssize_t (*raw_read)(struct lh_fs *fs, uint64_t key, uint64_t key_off, void *buf, size_t len);
+	ssize_t (*raw_write)(struct lh_fs *fs, uint64_t key, uint64_t key_off, const void *buf, size_t len);
+	void *(*buffer_get)(struct lh_fs *fs, size_t len);
+	void (*buffer_put)(struct lh_fs *fs, void *buf);
+	int (*queue_new)(struct lh_fs *fs, unsigned depth, struct lh_queue **out);
+	void (*queue_free)(struct lh_queue *q);
+	int (*queue_read)(struct lh_queue *q, struct lh_lease *lease, void *buf, size_t len, uint64_t off, void *cookie);
+	int (*queue_write)(struct lh_queue *q, struct lh_lease *lease, const void *buf, size_t len, uint64_t off, void *cookie);
+	int (*queue_wait)(struct lh_queue *q, unsigned min, struct lh_completion *out, unsigned max);
+	int (*event_fd)(struct lh_fs *fs);
+	int (*event_next)(struct lh_fs *fs, struct lh_event *out);
+};
+
+/* local/: where is a pool's path or "mem:SIZE". client/: where is "unix:PATH" or "tcp:HOST:PORT". */
+int local_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out);
+int client_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out);
+/* For server/: the filesystem behind an in-process handle; NULL for a remote one. */
+struct fs *local_fs(struct lh_fs *fs);
+
+#endif
