@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The front door. Everything is built in ./build by meson; each target installs what it needs first (scripts/install-deps).
+
+BUILD ?= build
+INPUT ?=
+
+.PHONY: all deps build demo check bench crash format lint clean help
+
+all: build
+
+help:
+	@echo "make demo    install what is needed, build, run the main job   (INPUT=DIR: on your own tree)"
+	@echo "make check   the same, then all tests; the last line counts them"
+	@echo "make bench   measure against the peers; table and build/bench.json   (ROWS='rma_*': some)"
+	@echo "make format  clang-format all sources;  make lint: layers, formatting, SPDX lines"
+
+deps:
+	@scripts/install-deps
+
+$(BUILD)/build.ninja: | deps
+	@meson setup $(BUILD) -Dbuildtype=release -Db_ndebug=false >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; exit 1; }
+	@mv $(BUILD)-setup.log $(BUILD)/setup.log
+
+build: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+demo: build
+	@$(BUILD)/src/cli/leasehold demo $(if $(INPUT),--input $(INPUT))
+
+# The demo is the main job: check runs it too, then lint and every test, and closes with the count.
+check: demo lint
+	@scripts/run-tests $(BUILD)
+
+crash: build
+	@scripts/run-tests $(BUILD) --suite crash
+
+bench: build
+	@$(BUILD)/bench/leasehold-bench --json $(BUILD)/bench.json $(if $(ROWS),--rows '$(ROWS)')
+
+lint:
+	@scripts/check-layers
+	@scripts/check-style
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf $(BUILD)
