@@ -94,6 +94,16 @@ struct lh_backend {
 int local_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out);
 int client_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out);
 /* For server/: the filesystem behind an in-process handle; NULL for a remote one. */
+struct fs;
 struct fs *local_fs(struct lh_fs *fs);
+
+/* What the public calls of the same names do; src/api checks the arguments and calls these. local/: */
+int local_pool_make(const char *path, struct lh_make_options *opt);
+int local_pool_check(const char *path, FILE *out, bool json);
+int local_pool_dump(const char *path, FILE *out, bool json);
+/* server/: opt is never NULL, its zero fields mean the defaults; fs was checked to be in this process. */
+int server_start(struct lh_fs *fs, const char *address, const struct lh_server_options *opt, struct lh_server **out);
+const char *server_address(const struct lh_server *server);
+void server_stop(struct lh_server *server);
 
 #endif
