@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The offline calls on pools: make, check, dump. */
+#include "api/check.h"
+
+#include <string.h>
+
+#define POOL_BYTES_MIN ((uint64_t)16 << 20)
+#define POOL_BYTES_MAX ((uint64_t)16 << 40)
+
+int lh_pool_make(const char *path, struct lh_make_options *opt)
+{
+	struct lh_make_options o;
+	int err;
+
+	fail_clear();
+	err = api_path(path, __func__);
+	if (!err)
+		err = api_take(&o, sizeof(o), opt, "lh_make_options");
+	if (!err)
+		err = api_mode(o.mode, __func__);
+	if (err)
+		return err;
+	if (o.pool_size && (o.pool_size < POOL_BYTES_MIN || o.pool_size > POOL_BYTES_MAX))
+		return fail(-EINVAL, "%s %s: %llu bytes: a pool has 16 MiB to 16 TiB", __func__, path,
+			    (unsigned long long)o.pool_size);
+	err = (int)api_result(local_pool_make(path, &o), __func__, path);
+	if (!err && opt) {
+		memcpy(opt->class_out, o.class_out, sizeof(opt->class_out));
+		memcpy(opt->kind_out, o.kind_out, sizeof(opt->kind_out));
+		opt->pool_size_out = o.pool_size_out;
+	}
+	return err;
+}
+
+int lh_pool_check(const char *path, FILE *out, bool json)
+{
+	int err;
+
+	fail_clear();
+	err = api_path(path, __func__);
+	if (!err)
+		err = api_given(out, "out", __func__);
+	if (err)
+		return err;
+	return (int)api_result(local_pool_check(path, out, json), __func__, path);
+}
+
+int lh_pool_dump(const char *path, FILE *out, bool json)
+{
+	int err;
+
+	fail_clear();
+	err = api_path(path, __func__);
+	if (!err)
+		err = api_given(out, "out", __func__);
+	if (err)
+		return err;
+	return (int)api_result(local_pool_dump(path, out, json), __func__, path);
+}
