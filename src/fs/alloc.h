@@ -23,24 +23,35 @@ struct run {
 	uint64_t start, blocks;
 };
 
+/* Everything is free but the first and the last block: the superblock and its copy. */
 int alloc_new(uint64_t pool_blocks, bool defer_free, struct alloc **out);
 void alloc_free(struct alloc *a);
 
-/* One contiguous run of 1 to want blocks: the longest fit that is near `goal` (0: none), 2 MiB aligned when want is large. -ENOSPC. */
+/*
+ * One contiguous run of 1 to want blocks: the longest fit that is near `goal` (0: none), 2 MiB aligned when want is large.
+ * -ENOSPC; with defer_free it can help to make records durable and try again (alloc_pending_blocks). -ENOMEM.
+ */
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
-/* The same from the reserve too: log and checkpoint only. */
+/* The same for the log and the checkpoint; `reserved` may use the reserve too. */
+int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *out);
+/* alloc_take_meta from the reserve. */
 int alloc_take_reserved(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* Gives back a run that no record ever named and no key ever reached. */
 void alloc_undo(struct alloc *a, struct run r);
-/* Log and checkpoint space back. */
+/* Log and checkpoint space back: a run or a part of one. */
 void alloc_release_meta(struct alloc *a, struct run r);
 void alloc_set_reserve(struct alloc *a, uint64_t blocks);
-uint64_t alloc_free_blocks(struct alloc *a);
-uint64_t alloc_avail_blocks(struct alloc *a); /* without the reserve */
+uint64_t alloc_free_blocks(struct alloc *a);	/* free or soon free (pending) */
+uint64_t alloc_avail_blocks(struct alloc *a);	/* the same without the reserve */
+uint64_t alloc_pending_blocks(struct alloc *a); /* waiting for alloc_settle */
 
-/* One more reference to each block of an allocated run. alloc_share_prepare first: after it the same run's share cannot fail. */
+/*
+ * One more reference to each block of an allocated run. alloc_share_prepare first: after it the same run's share cannot
+ * fail; each prepare needs one alloc_share or one alloc_share_cancel.
+ */
 int alloc_share_prepare(struct alloc *a, struct run r);
 void alloc_share(struct alloc *a, struct run r);
+void alloc_share_cancel(struct alloc *a, struct run r);
 /*
  * One reference fewer; blocks whose last it was become free. The receipt proves that no device reaches them through the
  * file range that named them. seq: the record that dropped them (for defer_free).
@@ -54,5 +65,12 @@ void alloc_settle(struct alloc *a, uint64_t seq);
 /* Mount: references one run (first reference allocates, further ones share). -EUCLEAN: outside the pool or over meta blocks. -ENOMEM. */
 int alloc_mark(struct alloc *a, struct run r);
 int alloc_mark_meta(struct alloc *a, struct run r);
+
+/*
+ * fsck: calls each() for every run where the two differ: free in one and not in the other, or other reference counts
+ * (0 free, 1, 2, ...). Returns how many. Pending blocks count as free. Neither may be in use.
+ */
+uint64_t alloc_compare(struct alloc *have, struct alloc *want,
+		       void (*each)(void *ctx, struct run r, uint64_t have_refs, uint64_t want_refs), void *ctx);
 
 #endif

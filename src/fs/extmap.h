@@ -20,8 +20,9 @@ struct extent {
 
 struct extmap_chunk;
 struct extmap {
-	struct extmap_chunk **chunks;
-	uint64_t *firsts; /* first file block of each chunk */
+	struct extmap_chunk *single;  /* the only chunk while chunk_room is 0: small files pay for no arrays */
+	struct extmap_chunk **chunks; /* chunk_room of them */
+	uint64_t *firsts;	      /* first file block of each chunk */
 	uint32_t chunk_count, chunk_room;
 	uint64_t extents, blocks;
 	struct extmap_chunk *spare; /* by extmap_reserve */
@@ -36,6 +37,9 @@ bool extmap_find(const struct extmap *m, uint64_t block, struct extent *out);
 int extmap_reserve(struct extmap *m, unsigned changes);
 /* Replaces whatever was in the range. Needs a reserve of 1 (asserted). */
 void extmap_set(struct extmap *m, const struct extent *e);
+/* Unmaps the range. Needs a reserve of 1 only when it cuts one extent in the middle (asserted). */
 void extmap_clear(struct extmap *m, uint64_t off, uint64_t blocks);
+/* For tests and fs_verify: order, merging and counters are as they must be. */
+bool extmap_sound(const struct extmap *m);
 
 #endif
