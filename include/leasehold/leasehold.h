@@ -91,6 +91,8 @@ LH_API int lh_fs_open(const char *where, const struct lh_open_options *opt, stru
 LH_API int lh_fs_close(struct lh_fs *fs);
 /* Everything so far is durable on return. */
 LH_API int lh_fs_sync(struct lh_fs *fs);
+/* An empty message to the server and back: is it there, and how far? In process: 0 at once. */
+LH_API int lh_fs_ping(struct lh_fs *fs);
 LH_API bool lh_fs_is_remote(const struct lh_fs *fs);
 
 struct lh_statfs {

@@ -36,6 +36,7 @@ struct lh_queue_head {
 struct lh_backend {
 	const char *name; /* "local", "client" */
 	int (*fs_close)(struct lh_fs *fs);
+	int (*fs_ping)(struct lh_fs *fs); /* NULL: nothing to reach */
 	int (*fs_sync)(struct lh_fs *fs);
 	int (*fs_stat)(struct lh_fs *fs, struct lh_statfs *out);
 	void (*fs_set_nowait)(struct lh_fs *fs, bool nowait);

@@ -83,6 +83,15 @@ int lh_fs_sync(struct lh_fs *fs)
 	return (int)api_result(fs_be(fs)->fs_sync(fs), __func__, NULL);
 }
 
+int lh_fs_ping(struct lh_fs *fs)
+{
+	int err = api_fs(fs, __func__);
+
+	if (err || !fs_be(fs)->fs_ping)
+		return err;
+	return (int)api_result(fs_be(fs)->fs_ping(fs), __func__, NULL);
+}
+
 bool lh_fs_is_remote(const struct lh_fs *fs)
 {
 	return fs && strcmp(fs_be(fs)->name, "client") == 0;

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * create_, stat_, rename_, unlink_tmpfs: FILES files in one directory, one thread, in process, against the same system
+ * calls by path on tmpfs. One round of a row does all four steps (so that the directory is in the state that the step
+ * needs) and reports its own.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <leasehold/leasehold.h>
+
+#include "base/clock.h"
+#include "base/types.h"
+#include "bench.h"
+
+#define FILES 10000u
+
+enum step { CREATE, STAT, RENAME, UNLINK, STEPS };
+
+static struct {
+	struct lh_fs *fs;
+	char dir[128];
+} env;
+
+static int meta_ready(const struct row *r, char *why)
+{
+	int err;
+
+	if (env.fs)
+		return 0;
+	if (!tmpfs_dir())
+		return bench_skip(why, -ENOENT, "/dev/shm cannot be written");
+	snprintf(env.dir, sizeof(env.dir), "%s/meta", tmpfs_dir());
+	if (mkdir(env.dir, 0700))
+		return bench_skip(why, -errno, "cannot make a directory on tmpfs");
+	err = lh_fs_open("mem:256M", NULL, &env.fs);
+	if (!err)
+		err = lh_path_mkdir(env.fs, "/d", 0700);
+	return err ? bench_skip(why, err, "ours: %s", lh_error_text()) : 0;
+}
+
+static int ours_step(enum step s, unsigned i)
+{
+	char a[64], b[64];
+	struct lh_stat st = {.size_of = sizeof(st)};
+	struct lh_file *f;
+	int err;
+
+	snprintf(a, sizeof(a), "/d/file-%05u", i);
+	snprintf(b, sizeof(b), "/d/name-%05u", i);
+	switch (s) {
+	case CREATE:
+		err = lh_file_open(env.fs, a, O_RDWR | O_CREAT | O_EXCL, 0600, &f);
+		return err ? err : lh_file_close(f);
+	case STAT:
+		return lh_path_stat(env.fs, a, true, &st);
+	case RENAME:
+		return lh_path_rename(env.fs, a, b, 0);
+	case UNLINK:
+		return lh_path_unlink(env.fs, b);
+	case STEPS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int peer_step(enum step s, unsigned i)
+{
+	char a[192], b[192];
+	struct stat st;
+	int fd;
+
+	snprintf(a, sizeof(a), "%s/file-%05u", env.dir, i);
+	snprintf(b, sizeof(b), "%s/name-%05u", env.dir, i);
+	switch (s) {
+	case CREATE:
+		fd = open(a, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		return fd < 0 ? -errno : close(fd);
+	case STAT:
+		return stat(a, &st) ? -errno : 0;
+	case RENAME:
+		return rename(a, b) ? -errno : 0;
+	case UNLINK:
+		return unlink(b) ? -errno : 0;
+	case STEPS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int round_of(const struct row *r, int (*step)(enum step s, unsigned i), double *out)
+{
+	enum step mine = (enum step)r->depth;
+
+	for (enum step s = CREATE; s < STEPS; s++) {
+		uint64_t start = clock_now_ns();
+
+		for (unsigned i = 0; i < FILES; i++) {
+			int err = step(s, i);
+
+			if (err)
+				return err;
+		}
+		if (s == mine)
+			*out = FILES / ((double)(clock_now_ns() - start) / 1e9) / 1e3;
+	}
+	return 0;
+}
+
+static int meta_ours(const struct row *r, double *out)
+{
+	return round_of(r, ours_step, out);
+}
+
+static int meta_peer(const struct row *r, double *out)
+{
+	return round_of(r, peer_step, out);
+}
+
+#define ROW(n, s)                                                                                                      \
+	{                                                                                                              \
+		.name = n, .unit = "k/s", .peer_name = "tmpfs, system calls by path", .goal = 1.0, .rate = true,       \
+		.ready = meta_ready, .ours = meta_ours, .peer = meta_peer, .depth = s                                  \
+	}
+
+const struct row meta_rows[] = {
+    ROW("create_tmpfs", CREATE),
+    ROW("stat_tmpfs", STAT),
+    ROW("rename_tmpfs", RENAME),
+    ROW("unlink_tmpfs", UNLINK),
+};
+const unsigned meta_row_count = ARRAY_LEN(meta_rows);
+
+void meta_finish(void)
+{
+	lh_fs_close(env.fs);
+	if (env.dir[0])
+		rmdir(env.dir);
+}
