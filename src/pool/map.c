@@ -103,3 +103,26 @@ int pool_map(struct pool *p, enum pool_kind kind)
 		(void)madvise(at, p->size, MADV_HUGEPAGE);
 	return 0;
 }
+
+int pool_populate(struct pool *p)
+{
+	static const struct pool_place memory = {.kind = POOL_KIND_TMPFS, .grain = LH_BLOCK_SIZE};
+	/* Write faults would mark every page of a plain file dirty. */
+	int advice = p->read_only || p->class == POOL_MSYNC ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+
+	if (p->hooks)
+		return 0;
+	if (p->kind == POOL_KIND_MEMFD) {
+		int err = place_allocate(p->fd, &memory, p->size, p->name);
+
+		if (err)
+			return err;
+	}
+	/* EINVAL: a kernel before 5.14 knows no such advice, and the faults come later. */
+	if (madvise(p->base, p->size, advice) != 0 && errno != EINVAL) {
+		int err = -errno;
+
+		return fail(err, "pool %s: mapping its memory failed (%s)", p->name, strerror(-err));
+	}
+	return 0;
+}
