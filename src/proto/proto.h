@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The control protocol in host form: one struct per message, and the functions between it and bytes. docs/protocol.md
+ * part 1 is normative; the rules that decoding returns ("P12 ...") are its rules.
+ *
+ * No I/O, no malloc, no threads. Decoded strings, data and lists are views into the caller's message, which must
+ *outlive them. One table (table.c) describes every field, so that encoding, decoding, limits and to_text cannot
+ *disagree.
+ *
+ *	sending:   n = proto_encode(&header, &body, buf, sizeof(buf));
+ *	receiving: read PROTO_HEADER_SIZE bytes; rule = proto_header_decode(bytes, &header);
+ *		   read header.length - PROTO_HEADER_SIZE more; rule = proto_body_decode(&header, rest, &body);
+ */
+#ifndef LH_PROTO_PROTO_H
+#define LH_PROTO_PROTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROTO_MAGIC       0x3150484cu /* "LHP1" as bytes */
+#define PROTO_VERSION_MIN 1u
+#define PROTO_VERSION_MAX 1u
+#define PROTO_HEADER_SIZE 32u
+
+#define PROTO_PATH_MAX    4096u
+#define PROTO_NAME_MAX    255u
+#define PROTO_TEXT_MAX    512u /* error sentences, reasons */
+#define PROTO_HOST_MAX    63u
+#define PROTO_KIND_MAX    31u
+#define PROTO_DATA_MAX    (1u << 20) /* bytes of one READ or WRITE */
+#define PROTO_RUNS_MAX    1024u      /* of one message */
+#define PROTO_EXTENTS_MAX 1024u
+#define PROTO_DIRENTS_MAX 256u
+#define PROTO_LEASES_MAX  256u
+/* No message is longer: a WRITE or a READ's answer. */
+#define PROTO_MESSAGE_MAX (PROTO_HEADER_SIZE + 64u + PROTO_DATA_MAX)
+
+/* Header flags. */
+#define PROTO_REPLY 1u /* answers the request of the same sequence; status and, unless it is 0, an error body */
+#define PROTO_MORE  2u /* LEASE_GET's answer, LAYOUT: the next message is a LAYOUT of the same lease that continues it \
+			*/
+#define PROTO_NOWAIT 4u /* requests: -EWOULDBLOCK or -EAGAIN instead of waiting for somebody's lease (L9) */
+#define PROTO_FLAGS  7u
+
+/*
+ * X(NAME, number, request's struct, reply's struct). Requests go from client to server, but for the events, which the
+ * server sends with sequence 0 and nobody answers; GOODBYE goes both ways, unanswered.
+ */
+#define PROTO_TYPES(X)                                                                                                 \
+	X(HELLO, 1, hello, welcome)                                                                                    \
+	X(PING, 2, empty, empty)                                                                                       \
+	X(GOODBYE, 3, goodbye, none)                                                                                   \
+	X(DATA_HELLO, 4, data_hello, empty)                                                                            \
+	X(RING_ATTACH, 5, empty, empty)                                                                                \
+	X(FS_SYNC, 16, empty, empty)                                                                                   \
+	X(FS_STAT, 17, empty, fs_stat)                                                                                 \
+	X(FS_LEASES, 18, fs_leases, lease_list)                                                                        \
+	X(FS_REVOKE, 19, fs_revoke, count)                                                                             \
+	X(FS_LEASE_STATS, 20, empty, lease_stats)                                                                      \
+	X(PATH_STAT, 32, path_stat, attr)                                                                              \
+	X(PATH_MKDIR, 33, path_mode, empty)                                                                            \
+	X(PATH_RMDIR, 34, path, empty)                                                                                 \
+	X(PATH_UNLINK, 35, path, empty)                                                                                \
+	X(PATH_RENAME, 36, rename, empty)                                                                              \
+	X(PATH_LINK, 37, two_paths, empty)                                                                             \
+	X(PATH_SYMLINK, 38, two_paths, empty)                                                                          \
+	X(PATH_READLINK, 39, path, target)                                                                             \
+	X(PATH_CHMOD, 40, path_mode, empty)                                                                            \
+	X(PATH_CHOWN, 41, chown, empty)                                                                                \
+	X(PATH_SET_TIMES, 42, set_times, empty)                                                                        \
+	X(DIR_OPEN, 48, path, opened)                                                                                  \
+	X(DIR_READ, 49, dir_read, dirents)                                                                             \
+	X(DIR_CLOSE, 50, handle, empty)                                                                                \
+	X(FILE_OPEN, 64, file_open, opened)                                                                            \
+	X(FILE_CLOSE, 65, handle, empty)                                                                               \
+	X(FILE_STAT, 66, handle, attr)                                                                                 \
+	X(FILE_READ, 67, file_read, data)                                                                              \
+	X(FILE_WRITE, 68, file_write, count)                                                                           \
+	X(FILE_TRUNCATE, 69, file_truncate, empty)                                                                     \
+	X(FILE_PUNCH, 70, file_range, empty)                                                                           \
+	X(FILE_ALLOCATE, 71, file_allocate, empty)                                                                     \
+	X(FILE_SYNC, 72, handle, empty)                                                                                \
+	X(FILE_CLONE_RANGE, 73, clone_range, empty)                                                                    \
+	X(FILE_RELOCATE, 74, file_range, count)                                                                        \
+	X(FILE_EXTENTS, 75, file_extents, extents)                                                                     \
+	X(LEASE_GET, 80, lease_get, lease_granted)                                                                     \
+	X(LEASE_RELEASE, 81, lease_release, empty)                                                                     \
+	X(LEASE_COMMIT, 82, file_range, committed)                                                                     \
+	X(RECALL, 96, recall, none)                                                                                    \
+	X(REVOKED, 97, recall, none)                                                                                   \
+	X(LAYOUT, 98, layout, none)
+
+enum proto_type {
+#define X(name, number, request, reply) PROTO_##name = number,
+	PROTO_TYPES(X)
+#undef X
+};
+
+struct proto_header {
+	uint32_t length; /* of the whole message; filled by proto_encode */
+	uint16_t type;
+	uint16_t flags;
+	uint64_t seq;    /* requests count 1, 2, 3...; a reply repeats its request's; events 0 */
+	uint64_t epoch;  /* WELCOME's; 0 in HELLO, its answer, and DATA_HELLO */
+	uint32_t status; /* replies: 0 or a positive Linux errno; otherwise 0 */
+};
+
+/* Not terminated. */
+struct proto_str {
+	const char *bytes;
+	uint32_t len;
+};
+struct proto_data {
+	const void *bytes;
+	uint32_t len;
+};
+struct proto_range {
+	uint64_t off, len;
+};
+/*
+ * Elements of one kind. To send: host and count. Received: wire, wire_len and count, read with proto_*_next.
+ */
+struct proto_list {
+	const void *host;
+	const uint8_t *wire;
+	uint32_t wire_len;
+	uint32_t count;
+};
+
+/* --- elements of lists --- */
+
+/* key 0: a hole, reads as zeroes. What no run covers is unknown: to be reached by calls or a new LEASE_GET (P50). */
+struct proto_run {
+	uint64_t file_off, len, key, key_off;
+};
+struct proto_extent {
+	uint64_t file_off, len;
+	uint32_t flags; /* LH_EXTENT_* of the public header */
+};
+struct proto_dirent {
+	uint64_t ino, cookie;
+	uint32_t type; /* DT_* */
+	struct proto_str name;
+};
+struct proto_lease_info {
+	uint64_t number, ino, session;
+	uint32_t mode, state; /* enum proto_mode; 0 granted, 1 recalling */
+	uint32_t uid;
+	int32_t pid;
+	struct proto_range range;
+	uint64_t bytes, pinned_bytes, age_ns, recall_left_ns;
+	struct proto_str host;
+};
+
+/* --- messages --- */
+
+enum proto_mode { PROTO_READ = 1, PROTO_WRITE = 2 };
+enum proto_kind { PROTO_DRAIN = 0, PROTO_STOP = 1 };
+#define PROTO_DEADLINE_NOW UINT64_MAX
+
+#define PROTO_FEATURE_STREAM 1u /* DATA_HELLO works on this address */
+#define PROTO_FEATURE_RING   2u /* RING_ATTACH works on this address */
+
+#define PROTO_HELLO_READ_ONLY 1u /* changing calls of this session are -EROFS */
+
+/* Open flags on the wire; the numbers of open(2) differ between machines. */
+#define PROTO_O_READ      1u
+#define PROTO_O_WRITE     2u
+#define PROTO_O_CREAT     4u
+#define PROTO_O_EXCL      8u
+#define PROTO_O_TRUNC     16u
+#define PROTO_O_APPEND    32u
+#define PROTO_O_NOFOLLOW  64u
+#define PROTO_O_DIRECTORY 128u
+#define PROTO_O_ALL       255u
+
+#define PROTO_BYE_REASONS(X)                                                                                           \
+	X(CLOSED, "the peer is leaving")                                                                               \
+	X(SHUTDOWN, "the server is shutting down")                                                                     \
+	X(PROTOCOL, "a message broke the protocol")                                                                    \
+	X(VERSION, "no common protocol version")                                                                       \
+	X(LIMIT, "over a limit")                                                                                       \
+	X(SLOW, "the peer does not read its messages")                                                                 \
+	X(TIMEOUT, "the peer took too long")                                                                           \
+	X(INTERNAL, "the server cannot go on with this session")
+enum proto_bye_reason {
+#define X(name, text) PROTO_BYE_##name,
+	PROTO_BYE_REASONS(X)
+#undef X
+	    PROTO_BYE_COUNT
+};
+
+struct proto_empty {
+	uint8_t unused;
+};
+struct proto_error {
+	struct proto_str text; /* may be empty */
+};
+struct proto_hello {
+	uint32_t magic; /* PROTO_MAGIC */
+	uint32_t version_min, version_max;
+	uint64_t features; /* that the client knows */
+	uint32_t flags;    /* PROTO_HELLO_* */
+	int32_t pid;       /* for listings; on unix sockets the kernel's word counts */
+	struct proto_str host;
+};
+struct proto_welcome {
+	uint32_t version;
+	uint64_t features; /* both know and this address has */
+	uint64_t session;  /* its number in listings */
+	uint64_t epoch;    /* on every message from now on */
+	uint8_t token[16]; /* secret; opens data connections */
+	uint64_t boot;     /* verifier: another number after each start of the server (L29) */
+	uint32_t uid, gid; /* who the server thinks you are */
+	uint32_t block_size;
+	uint32_t message_max, data_max, outstanding_max, handles_max;
+	uint64_t deadline_ns, deadline_max_ns; /* of leases: the pool's default and maximum; 0: not told */
+	uint64_t session_timeout_ns; /* silence after which the session is dead (L34); 0: never, this version */
+};
+struct proto_goodbye {
+	uint32_t reason; /* enum proto_bye_reason */
+	struct proto_str text;
+};
+struct proto_data_hello {
+	uint32_t magic;
+	uint32_t version; /* WELCOME's */
+	uint64_t session;
+	uint8_t token[16];
+};
+
+struct proto_fs_stat {
+	uint32_t block_size;
+	uint64_t blocks, free_blocks, avail_blocks, files, log_bytes, checkpoints;
+	uint8_t uuid[16];
+	struct proto_str pool_class, pool_kind;
+};
+struct proto_fs_leases {
+	uint64_t after;        /* numbers above this; 0 at first */
+	struct proto_str path; /* empty: all files */
+};
+struct proto_lease_list {
+	uint32_t more;            /* 1: ask again with after = the last number of this list */
+	struct proto_list leases; /* struct proto_lease_info, by number */
+};
+struct proto_fs_revoke {
+	uint64_t number, session; /* 0: do not filter */
+	uint32_t by_uid;          /* 0 or 1 */
+	uint32_t uid;
+	struct proto_str path; /* empty: does not filter */
+};
+struct proto_count {
+	uint64_t count; /* revoked leases; written bytes; moved blocks */
+};
+struct proto_lease_stats {
+	uint64_t grants, releases, recalls, breaks, released_in_time, forced, leases, sessions, pinned_bytes;
+	uint64_t direct_reads, direct_writes, direct_read_bytes, direct_write_bytes, refused, protocol_errors;
+};
+
+struct proto_path {
+	struct proto_str path;
+};
+struct proto_path_stat {
+	uint32_t follow; /* 0 or 1 */
+	struct proto_str path;
+};
+struct proto_path_mode {
+	uint32_t mode;
+	struct proto_str path;
+};
+struct proto_rename {
+	uint32_t flags; /* LH_RENAME_* */
+	struct proto_str from, to;
+};
+/* LINK: from, to. SYMLINK: from is the target's text. */
+struct proto_two_paths {
+	struct proto_str from, to;
+};
+struct proto_chown {
+	uint32_t uid, gid; /* UINT32_MAX: unchanged */
+	struct proto_str path;
+};
+struct proto_set_times {
+	int64_t atime_ns, mtime_ns; /* INT64_MIN now, INT64_MAX unchanged */
+	uint32_t follow;
+	struct proto_str path;
+};
+struct proto_target {
+	struct proto_str target;
+};
+struct proto_attr {
+	uint64_t ino;
+	uint32_t mode, nlink, uid, gid;
+	uint64_t size, blocks;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+};
+
+struct proto_handle {
+	uint64_t handle;
+};
+struct proto_dir_read {
+	uint64_t handle;
+	uint64_t cookie; /* entries after it; 0: from the start */
+	uint32_t max;    /* 1 to PROTO_DIRENTS_MAX */
+};
+struct proto_dirents {
+	uint32_t end;              /* 1: nothing follows the last of these */
+	struct proto_list entries; /* struct proto_dirent */
+};
+struct proto_file_open {
+	uint32_t flags; /* PROTO_O_* */
+	uint32_t mode;
+	struct proto_str path;
+};
+struct proto_opened {
+	uint64_t handle;
+	struct proto_attr attr;
+};
+struct proto_file_read {
+	uint64_t handle, off;
+	uint32_t len; /* at most PROTO_DATA_MAX */
+};
+struct proto_file_write {
+	uint64_t handle, off;
+	struct proto_data data;
+};
+struct proto_data_reply {
+	struct proto_data data; /* shorter than asked: end of file */
+};
+struct proto_file_truncate {
+	uint64_t handle, size;
+};
+/* PUNCH, RELOCATE, COMMIT */
+struct proto_file_range {
+	uint64_t handle;
+	struct proto_range range;
+};
+struct proto_file_allocate {
+	uint64_t handle;
+	struct proto_range range;
+	uint32_t keep_size;
+};
+struct proto_clone_range {
+	uint64_t dst, dst_off, src, src_off, len;
+};
+struct proto_file_extents {
+	uint64_t handle;
+	struct proto_range range;
+	uint32_t max; /* 1 to PROTO_EXTENTS_MAX */
+};
+struct proto_extents {
+	struct proto_list extents; /* struct proto_extent; as many as max: there may be more */
+};
+
+struct proto_lease_get {
+	uint64_t handle;
+	struct proto_range range;
+	uint32_t mode;        /* enum proto_mode */
+	uint64_t deadline_ns; /* 0: default; PROTO_DEADLINE_NOW */
+};
+struct proto_lease_granted {
+	uint64_t lease;
+	uint32_t seq;
+	uint32_t mode;
+	struct proto_range range; /* what was granted */
+	uint64_t size;            /* of the file at the grant */
+	struct proto_list runs;   /* struct proto_run, ascending */
+};
+struct proto_lease_release {
+	uint64_t lease;
+	uint32_t seq;             /* the highest that the client has seen of this lease */
+	struct proto_range range; /* {0, UINT64_MAX}: all of it */
+};
+struct proto_committed {
+	uint64_t boot; /* L29 */
+	uint64_t size; /* of the file now */
+};
+/* RECALL and REVOKED */
+struct proto_recall {
+	uint64_t lease;
+	uint32_t seq;
+	uint32_t mode;
+	struct proto_range range;
+	uint32_t reason;  /* enum lease_reason: a number for programs */
+	uint32_t kind;    /* enum proto_kind */
+	uint64_t left_ns; /* RECALL: until it is taken by force, when sent. REVOKED: 0 */
+	struct proto_str reason_text;
+};
+/* From now on, within range, these runs and no others are the way to the lease's bytes. */
+struct proto_layout {
+	uint64_t lease;
+	uint32_t seq;
+	struct proto_range range;
+	struct proto_list runs;
+};
+
+/* Every body. The member is the one that PROTO_TYPES names for (type, REPLY), `error` for a reply with a status. */
+union proto_body {
+	struct proto_empty empty;
+	struct proto_error error;
+	struct proto_hello hello;
+	struct proto_welcome welcome;
+	struct proto_goodbye goodbye;
+	struct proto_data_hello data_hello;
+	struct proto_fs_stat fs_stat;
+	struct proto_fs_leases fs_leases;
+	struct proto_lease_list lease_list;
+	struct proto_fs_revoke fs_revoke;
+	struct proto_count count;
+	struct proto_lease_stats lease_stats;
+	struct proto_path path;
+	struct proto_path_stat path_stat;
+	struct proto_path_mode path_mode;
+	struct proto_rename rename;
+	struct proto_two_paths two_paths;
+	struct proto_chown chown;
+	struct proto_set_times set_times;
+	struct proto_target target;
+	struct proto_attr attr;
+	struct proto_handle handle;
+	struct proto_dir_read dir_read;
+	struct proto_dirents dirents;
+	struct proto_file_open file_open;
+	struct proto_opened opened;
+	struct proto_file_read file_read;
+	struct proto_file_write file_write;
+	struct proto_data_reply data;
+	struct proto_file_truncate file_truncate;
+	struct proto_file_range file_range;
+	struct proto_file_allocate file_allocate;
+	struct proto_clone_range clone_range;
+	struct proto_file_extents file_extents;
+	struct proto_extents extents;
+	struct proto_lease_get lease_get;
+	struct proto_lease_granted lease_granted;
+	struct proto_lease_release lease_release;
+	struct proto_committed committed;
+	struct proto_recall recall;
+	struct proto_layout layout;
+};
+
+/* bytes: PROTO_HEADER_SIZE of them. NULL, or the rule that they break (magic of the type, flags, length over the type's
+ * limit). */
+const char *proto_header_decode(const void *bytes, struct proto_header *out);
+/* body: h->length - PROTO_HEADER_SIZE bytes. NULL, or the rule. Everything in out was checked against its limits. */
+const char *proto_body_decode(const struct proto_header *h, const void *body, union proto_body *out);
+/*
+ * Writes header and body; returns the length. -EMSGSIZE: cap is too small; -EINVAL: a field is over its limit (a string
+ * too long, a value out of range), which the receiver would refuse.
+ */
+ssize_t proto_encode(const struct proto_header *h, const union proto_body *body, void *buf, size_t cap);
+/*
+ * The same for messages that end in data (WRITE, READ's answer), without copying it: writes everything before the data,
+ * returns that length; the caller sends body's data.bytes behind it.
+ */
+ssize_t proto_encode_head(const struct proto_header *h, const union proto_body *body, void *buf, size_t cap);
+/* The longest message of this type, header included; 0: unknown type (or no such direction). */
+uint32_t proto_length_max(unsigned type, unsigned flags);
+
+/* Iterate a list: *cursor starts at 0; false at the end. Names and hosts are views. */
+bool proto_run_next(const struct proto_list *l, uint32_t *cursor, struct proto_run *out);
+bool proto_extent_next(const struct proto_list *l, uint32_t *cursor, struct proto_extent *out);
+bool proto_dirent_next(const struct proto_list *l, uint32_t *cursor, struct proto_dirent *out);
+bool proto_lease_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_lease_info *out);
+
+/* "LEASE_GET"; "?" for an unknown one. */
+const char *proto_type_name(unsigned type);
+const char *proto_bye_name(unsigned reason);
+/* One line for people, as snprintf. */
+int proto_to_text(const struct proto_header *h, const union proto_body *body, char *buf, size_t cap);
+
+/* open(2) flags and PROTO_O_*. -EINVAL for flags that the protocol does not carry. */
+int proto_open_flags_of(int flags, uint32_t *out);
+int proto_open_flags_to(uint32_t wire);
+
+/* A view of a C string. */
+struct proto_str proto_str_of(const char *s);
+/* Copies with a terminator; false when it does not fit cap. */
+bool proto_str_copy(struct proto_str s, char *buf, size_t cap);
+
+#endif

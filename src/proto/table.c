@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every field of every message, in wire order: docs/protocol.md part 1, tables 3 to 8, as data. The macros check that a
+ * field's host type has the size of its wire type.
+ */
+#include "proto/internal.h"
+
+#define SIZED(u, f, n) (0 * sizeof(char[sizeof(((union u *)0)->f) == (n) ? 1 : -1]))
+#define FIELD(u, k, n, f, l, h, e)                                                                                     \
+	{                                                                                                              \
+		.kind = FIELD_##k, .name = #f, .offset = offsetof(union u, f) + SIZED(u, f, n), .lo = (l), .hi = (h),  \
+		.element = (e)                                                                                         \
+	}
+#define U32(f)         FIELD(proto_body, U32, 4, f, 0, UINT32_MAX, NULL)
+#define VAL(f, lo, hi) FIELD(proto_body, U32, 4, f, lo, hi, NULL)
+#define U64(f)         FIELD(proto_body, U64, 8, f, 0, 0, NULL)
+#define I32(f)         FIELD(proto_body, I32, 4, f, 0, 0, NULL)
+#define I64(f)         FIELD(proto_body, I64, 8, f, 0, 0, NULL)
+#define B16(f)         FIELD(proto_body, B16, 16, f, 0, 0, NULL)
+#define RNG(f)         FIELD(proto_body, RANGE, 16, f, 0, 0, NULL)
+#define STR(f, max)    FIELD(proto_body, STR, sizeof(struct proto_str), f, 0, max, NULL)
+#define DAT(f)         FIELD(proto_body, DATA, sizeof(struct proto_data), f, 0, PROTO_DATA_MAX, NULL)
+#define LST(f, max, s) FIELD(proto_body, LIST, sizeof(struct proto_list), f, 0, max, &(s))
+
+#define EU32(f)       FIELD(proto_element, U32, 4, f, 0, UINT32_MAX, NULL)
+#define EVAL(f, l, h) FIELD(proto_element, U32, 4, f, l, h, NULL)
+#define EU64(f)       FIELD(proto_element, U64, 8, f, 0, 0, NULL)
+#define EI32(f)       FIELD(proto_element, I32, 4, f, 0, 0, NULL)
+#define ERNG(f)       FIELD(proto_element, RANGE, 16, f, 0, 0, NULL)
+#define ESTR(f, l, h) FIELD(proto_element, STR, sizeof(struct proto_str), f, l, h, NULL)
+
+#define SHAPE(fields_)                                                                                                 \
+	{                                                                                                              \
+		.fields = (fields_), .count = sizeof(fields_) / sizeof((fields_)[0])                                   \
+	}
+#define MESSAGE(m, ...)                                                                                                \
+	static const struct field fields_##m[] = {__VA_ARGS__};                                                        \
+	static const struct shape shape_##m = SHAPE(fields_##m)
+#define ELEMENT(m, names, ...)                                                                                         \
+	static const struct field fields_##m[] = {__VA_ARGS__};                                                        \
+	const struct shape proto_shape_##m = {.fields = fields_##m,                                                    \
+					      .count = sizeof(fields_##m) / sizeof(fields_##m[0]),                     \
+					      .host_size = sizeof(struct proto_##m),                                   \
+					      .plain_name = (names)}
+
+ELEMENT(run, false, EU64(run.file_off), EU64(run.len), EU64(run.key), EU64(run.key_off));
+ELEMENT(extent, false, EU64(extent.file_off), EU64(extent.len), EU32(extent.flags));
+ELEMENT(dirent, true, EU64(dirent.ino), EU64(dirent.cookie), EVAL(dirent.type, 0, 15),
+	ESTR(dirent.name, 1, PROTO_NAME_MAX));
+ELEMENT(lease_info, false, EU64(lease_info.number), EU64(lease_info.ino), EU64(lease_info.session),
+	EVAL(lease_info.mode, PROTO_READ, PROTO_WRITE), EVAL(lease_info.state, 0, 1), EU32(lease_info.uid),
+	EI32(lease_info.pid), ERNG(lease_info.range), EU64(lease_info.bytes), EU64(lease_info.pinned_bytes),
+	EU64(lease_info.age_ns), EU64(lease_info.recall_left_ns), ESTR(lease_info.host, 0, PROTO_HOST_MAX));
+
+static const struct field fields_error[] = {STR(error.text, PROTO_TEXT_MAX)};
+const struct shape proto_shape_error = SHAPE(fields_error);
+static const struct shape shape_empty;
+
+MESSAGE(hello, U32(hello.magic), U32(hello.version_min), U32(hello.version_max), U64(hello.features),
+	VAL(hello.flags, 0, PROTO_HELLO_READ_ONLY), I32(hello.pid), STR(hello.host, PROTO_HOST_MAX));
+MESSAGE(welcome, U32(welcome.version), U64(welcome.features), U64(welcome.session), U64(welcome.epoch),
+	B16(welcome.token), U64(welcome.boot), U32(welcome.uid), U32(welcome.gid), U32(welcome.block_size),
+	U32(welcome.message_max), U32(welcome.data_max), U32(welcome.outstanding_max), U32(welcome.handles_max),
+	U64(welcome.deadline_ns), U64(welcome.deadline_max_ns), U64(welcome.session_timeout_ns));
+MESSAGE(goodbye, VAL(goodbye.reason, 0, PROTO_BYE_COUNT - 1), STR(goodbye.text, PROTO_TEXT_MAX));
+MESSAGE(data_hello, U32(data_hello.magic), U32(data_hello.version), U64(data_hello.session), B16(data_hello.token));
+
+MESSAGE(fs_stat, U32(fs_stat.block_size), U64(fs_stat.blocks), U64(fs_stat.free_blocks), U64(fs_stat.avail_blocks),
+	U64(fs_stat.files), U64(fs_stat.log_bytes), U64(fs_stat.checkpoints), B16(fs_stat.uuid),
+	STR(fs_stat.pool_class, PROTO_KIND_MAX), STR(fs_stat.pool_kind, PROTO_KIND_MAX));
+MESSAGE(fs_leases, U64(fs_leases.after), STR(fs_leases.path, PROTO_PATH_MAX));
+MESSAGE(lease_list, VAL(lease_list.more, 0, 1), LST(lease_list.leases, PROTO_LEASES_MAX, proto_shape_lease_info));
+MESSAGE(fs_revoke, U64(fs_revoke.number), U64(fs_revoke.session), VAL(fs_revoke.by_uid, 0, 1), U32(fs_revoke.uid),
+	STR(fs_revoke.path, PROTO_PATH_MAX));
+MESSAGE(count, U64(count.count));
+#define STAT(f) U64(lease_stats.f)
+MESSAGE(lease_stats, STAT(grants), STAT(releases), STAT(recalls), STAT(breaks), STAT(released_in_time), STAT(forced),
+	STAT(leases), STAT(sessions), STAT(pinned_bytes), STAT(direct_reads), STAT(direct_writes),
+	STAT(direct_read_bytes), STAT(direct_write_bytes), STAT(refused), STAT(protocol_errors));
+
+MESSAGE(path, STR(path.path, PROTO_PATH_MAX));
+MESSAGE(path_stat, VAL(path_stat.follow, 0, 1), STR(path_stat.path, PROTO_PATH_MAX));
+MESSAGE(path_mode, U32(path_mode.mode), STR(path_mode.path, PROTO_PATH_MAX));
+MESSAGE(rename, VAL(rename.flags, 0, 3), STR(rename.from, PROTO_PATH_MAX), STR(rename.to, PROTO_PATH_MAX));
+MESSAGE(two_paths, STR(two_paths.from, PROTO_PATH_MAX), STR(two_paths.to, PROTO_PATH_MAX));
+MESSAGE(chown, U32(chown.uid), U32(chown.gid), STR(chown.path, PROTO_PATH_MAX));
+MESSAGE(set_times, I64(set_times.atime_ns), I64(set_times.mtime_ns), VAL(set_times.follow, 0, 1),
+	STR(set_times.path, PROTO_PATH_MAX));
+MESSAGE(target, STR(target.target, PROTO_PATH_MAX));
+#define ATTR(a)                                                                                                        \
+	U64(a.ino), U32(a.mode), U32(a.nlink), U32(a.uid), U32(a.gid), U64(a.size), U64(a.blocks), I64(a.atime_ns),    \
+	    I64(a.mtime_ns), I64(a.ctime_ns), I64(a.btime_ns)
+MESSAGE(attr, ATTR(attr));
+
+MESSAGE(handle, U64(handle.handle));
+MESSAGE(dir_read, U64(dir_read.handle), U64(dir_read.cookie), VAL(dir_read.max, 1, PROTO_DIRENTS_MAX));
+MESSAGE(dirents, VAL(dirents.end, 0, 1), LST(dirents.entries, PROTO_DIRENTS_MAX, proto_shape_dirent));
+MESSAGE(file_open, VAL(file_open.flags, 0, PROTO_O_ALL), U32(file_open.mode), STR(file_open.path, PROTO_PATH_MAX));
+MESSAGE(opened, U64(opened.handle), ATTR(opened.attr));
+MESSAGE(file_read, U64(file_read.handle), U64(file_read.off), VAL(file_read.len, 0, PROTO_DATA_MAX));
+MESSAGE(file_write, U64(file_write.handle), U64(file_write.off), DAT(file_write.data));
+MESSAGE(data, DAT(data.data));
+MESSAGE(file_truncate, U64(file_truncate.handle), U64(file_truncate.size));
+MESSAGE(file_range, U64(file_range.handle), RNG(file_range.range));
+MESSAGE(file_allocate, U64(file_allocate.handle), RNG(file_allocate.range), VAL(file_allocate.keep_size, 0, 1));
+MESSAGE(clone_range, U64(clone_range.dst), U64(clone_range.dst_off), U64(clone_range.src), U64(clone_range.src_off),
+	U64(clone_range.len));
+MESSAGE(file_extents, U64(file_extents.handle), RNG(file_extents.range), VAL(file_extents.max, 1, PROTO_EXTENTS_MAX));
+MESSAGE(extents, LST(extents.extents, PROTO_EXTENTS_MAX, proto_shape_extent));
+
+MESSAGE(lease_get, U64(lease_get.handle), RNG(lease_get.range), VAL(lease_get.mode, PROTO_READ, PROTO_WRITE),
+	U64(lease_get.deadline_ns));
+MESSAGE(lease_granted, U64(lease_granted.lease), U32(lease_granted.seq),
+	VAL(lease_granted.mode, PROTO_READ, PROTO_WRITE), RNG(lease_granted.range), U64(lease_granted.size),
+	LST(lease_granted.runs, PROTO_RUNS_MAX, proto_shape_run));
+MESSAGE(lease_release, U64(lease_release.lease), U32(lease_release.seq), RNG(lease_release.range));
+MESSAGE(committed, U64(committed.boot), U64(committed.size));
+MESSAGE(recall, U64(recall.lease), U32(recall.seq), VAL(recall.mode, PROTO_READ, PROTO_WRITE), RNG(recall.range),
+	U32(recall.reason), VAL(recall.kind, PROTO_DRAIN, PROTO_STOP), U64(recall.left_ns),
+	STR(recall.reason_text, PROTO_KIND_MAX));
+MESSAGE(layout, U64(layout.lease), U32(layout.seq), RNG(layout.range),
+	LST(layout.runs, PROTO_RUNS_MAX, proto_shape_run));
+
+#define OF_empty         &shape_empty
+#define OF_none          NULL
+#define OF_hello         &shape_hello
+#define OF_welcome       &shape_welcome
+#define OF_goodbye       &shape_goodbye
+#define OF_data_hello    &shape_data_hello
+#define OF_fs_stat       &shape_fs_stat
+#define OF_fs_leases     &shape_fs_leases
+#define OF_lease_list    &shape_lease_list
+#define OF_fs_revoke     &shape_fs_revoke
+#define OF_count         &shape_count
+#define OF_lease_stats   &shape_lease_stats
+#define OF_path          &shape_path
+#define OF_path_stat     &shape_path_stat
+#define OF_path_mode     &shape_path_mode
+#define OF_rename        &shape_rename
+#define OF_two_paths     &shape_two_paths
+#define OF_chown         &shape_chown
+#define OF_set_times     &shape_set_times
+#define OF_target        &shape_target
+#define OF_attr          &shape_attr
+#define OF_handle        &shape_handle
+#define OF_dir_read      &shape_dir_read
+#define OF_dirents       &shape_dirents
+#define OF_file_open     &shape_file_open
+#define OF_opened        &shape_opened
+#define OF_file_read     &shape_file_read
+#define OF_file_write    &shape_file_write
+#define OF_data          &shape_data
+#define OF_file_truncate &shape_file_truncate
+#define OF_file_range    &shape_file_range
+#define OF_file_allocate &shape_file_allocate
+#define OF_clone_range   &shape_clone_range
+#define OF_file_extents  &shape_file_extents
+#define OF_extents       &shape_extents
+#define OF_lease_get     &shape_lease_get
+#define OF_lease_granted &shape_lease_granted
+#define OF_lease_release &shape_lease_release
+#define OF_committed     &shape_committed
+#define OF_recall        &shape_recall
+#define OF_layout        &shape_layout
+
+/* By number, so that a lookup is one index. */
+#define TYPES 128u
+static const struct type_info types[TYPES] = {
+#define X(n, number, req, rep) [number] = {.name = #n, .type = (number), .request = OF_##req, .reply = OF_##rep},
+    PROTO_TYPES(X)
+#undef X
+};
+
+const struct type_info *proto_type_info(unsigned type)
+{
+	if (type >= TYPES || !types[type].name)
+		return NULL;
+	return &types[type];
+}
+
+const struct shape *proto_body_shape(const struct proto_header *h)
+{
+	const struct type_info *t = proto_type_info(h->type);
+
+	if (!t)
+		return NULL;
+	if (!(h->flags & PROTO_REPLY))
+		return t->request;
+	if (!t->reply)
+		return NULL;
+	return h->status ? &proto_shape_error : t->reply;
+}
+
+const char *proto_type_name(unsigned type)
+{
+	const struct type_info *t = proto_type_info(type);
+
+	return t ? t->name : "?";
+}
+
+const char *proto_bye_name(unsigned reason)
+{
+	static const char *const names[PROTO_BYE_COUNT] = {
+#define X(n, text) text,
+	    PROTO_BYE_REASONS(X)
+#undef X
+	};
+
+	return reason < PROTO_BYE_COUNT ? names[reason] : "?";
+}
