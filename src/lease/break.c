@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Breaks: the gate, who must go, and when the last one has gone.
+ *
+ * A worked example. Session A holds lease 7 on [0, 64K) with a fabric key as its pin, session B lease 9 on [32K, 96K)
+ * without one; D is 1 s. Session C punches [16K, 48K):
+ *
+ *  1. C calls lease_break_start. Under LEASE the break enters object->breaks: from here on lease_grant answers -EAGAIN
+ *     for whatever overlaps [16K, 48K) (I6, L8). Lease 7 is cut into [0, 16K) [16K, 48K) [48K, 64K), lease 9 into
+ *     [32K, 48K) [48K, 96K); the inner pieces are put under recall, due in 1 s; left = 2. Both leases are RECALLING.
+ *  2. LEASE is dropped; the notices go out: 7 [16K, 48K) seq 2, and 9 [32K, 48K) seq 2. C waits, holding no lock.
+ *  3. B answers lease_release(9, [32K, 48K)). There is no pin: the piece leaves the index, left = 1, lease 9 is GRANTED
+ *     again with [48K, 96K). Its seq is 3.
+ *  4. A is stopped and says nothing. At 1 s the timer marks A's piece PIECE_GOING, drops LEASE, and calls the key's
+ *     drain([16K, 48K)). Were A to release just now, it would wait for the timer and find nothing left to do; were C
+ *     to ask now, it would see the piece in the index still, so that nobody is let go before the pins are drained.
+ *  5. The drain returned: under LEASE the piece leaves the index, left = 0, C is woken. A's session is told `revoked`
+ *     and an audit line is written. Lease 7 is GRANTED with [0, 16K) and [48K, 64K): only the range was lost (L4, L16).
+ *  6. C locks its inode, asks lease_drained for the receipt, frees the blocks, and calls lease_break_end: the gate
+ * opens, and whoever waited in lease_gate_wait tries its grant again.
+ *
+ * If C had closed its session's file instead of going on, lease_break_end would open the gate all the same; what has
+ * been recalled stays recalled, since the holders were told so.
+ */
+#include "lease/lease_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+static bool break_matches(const struct lease_break *b, const struct piece *p)
+{
+	return range_overlaps(b->range, p->range) && (b->modes & p->lease->mode) && p->lease->session->id != b->owner;
+}
+
+bool gate_closed(const struct lease_object *o, struct range range)
+{
+	const struct lease_break *b;
+
+	LIST_FOREACH (b, &o->breaks, of_object) {
+		if (range_overlaps(b->range, range))
+			return true;
+	}
+	return false;
+}
+
+/* Opens the gate and frees b. Holds LEASE; the caller looks after the object. */
+static void break_drop(struct lease_break *b)
+{
+	LIST_REMOVE(b, of_object);
+	if (b->detached)
+		b->object->detached--;
+	shard_moved(b->shard);
+	cond_destroy(&b->over);
+	free(b);
+}
+
+/* The last holder is gone. */
+static void break_finish(struct lease_break *b, uint64_t now_ns)
+{
+	struct lease_arbiter *a = b->shard->arbiter;
+
+	b->done = true;
+	trace_add(a, &(struct lease_trace){.at_ns = now_ns,
+					   .object = b->object->number,
+					   .session = b->owner,
+					   .range = b->range,
+					   .took_ns = now_ns - b->start_ns,
+					   .event = LEASE_EV_BREAK,
+					   .reason = b->reason});
+	if (b->detached)
+		break_drop(b);
+	else
+		cond_wake_all(&b->over);
+}
+
+void breaks_piece_gone(struct lease_object *o, const struct piece *p, uint64_t now_ns)
+{
+	struct lease_break *b, *next;
+
+	for (b = LIST_FIRST(&o->breaks); b; b = next) {
+		next = LIST_NEXT(b, of_object);
+		if (!b->armed || !break_matches(b, p))
+			continue;
+		assert(b->left > 0 && !b->done);
+		b->left--;
+		if (b->left == 0)
+			break_finish(b, now_ns);
+	}
+}
+
+void breaks_piece_split(struct lease_object *o, const struct piece *p)
+{
+	struct lease_break *b;
+
+	LIST_FOREACH (b, &o->breaks, of_object) {
+		if (b->armed && break_matches(b, p))
+			b->left++;
+	}
+}
+
+/* Whether a matching piece must be cut while another thread moves its pins. */
+static bool must_wait_to_cut(const struct lease_break *b)
+{
+	struct piece *p;
+
+	for (p = interval_first(&b->object->index, b->range); p; p = interval_next(p, b->range)) {
+		if (p->work == PIECE_OWN && break_matches(b, p) && !range_covers(b->range, p->range))
+			return true;
+	}
+	return false;
+}
+
+/* Recalls and counts everyone who must go. On -ENOMEM some have been recalled already. Holds LEASE. */
+static int break_arm(struct lease_break *b, struct notices *out)
+{
+	struct recall_why why = {
+	    .reason = b->reason, .kind = b->kind, .asker = b->owner, .now_ns = b->start_ns, .limit_ns = b->limit_ns};
+	struct piece *p;
+	int err;
+
+	for (p = interval_first(&b->object->index, b->range); p; p = interval_next(p, b->range)) {
+		if (!break_matches(b, p))
+			continue;
+		/* What is on its way out is only waited for. */
+		if (p->work != PIECE_GOING) {
+			err = p->work == PIECE_IDLE ? piece_trim(&p, b->range) : 0;
+			if (err == 0)
+				err = piece_recall(p, &why, out);
+			if (err)
+				return err;
+		}
+		b->left++;
+	}
+	b->armed = true;
+	b->shard->counts.breaks++;
+	if (b->left == 0)
+		b->done = true;
+	else
+		b->shard->counts.breaks_waited++;
+	return 0;
+}
+
+static uint64_t break_limit(const struct lease_arbiter *a, uint64_t asked)
+{
+	if (asked == 0)
+		return UINT64_MAX;
+	return asked == LEASE_DEADLINE_NOW ? 0 : min_u64(asked, a->opt.deadline_max_ns);
+}
+
+int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *args, struct lease_break **out)
+{
+	struct lease_shard *sh = shard_of_object(a, args->anchor->object);
+	struct lease_break *b;
+	struct notices notices;
+	int err;
+
+	if (range_empty(args->range) || args->modes == 0 || (args->modes & ~(unsigned)LEASE_ANY_MODE))
+		return -EINVAL;
+	b = malloc(sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	*b = (struct lease_break){.shard = sh,
+				  .range = args->range,
+				  .modes = args->modes,
+				  .reason = args->reason,
+				  .kind = args->kind,
+				  .owner = session_id_or_0(args->owner),
+				  .limit_ns = break_limit(a, args->deadline_ns)};
+	cond_init(&b->over);
+	notices_init(&notices);
+	lock_take(&sh->lock);
+	b->object = object_get(sh, args->anchor);
+	if (!b->object) {
+		lock_drop(&sh->lock);
+		cond_destroy(&b->over);
+		free(b);
+		return -ENOMEM;
+	}
+	LIST_INSERT_HEAD(&b->object->breaks, b, of_object);
+	while (must_wait_to_cut(b))
+		shard_wait(sh);
+	b->start_ns = arbiter_now(a);
+	err = break_arm(b, &notices);
+	notices_seal(&notices);
+	lock_drop(&sh->lock);
+
+	notices_send(&notices, b->start_ns);
+	timer_poke(sh);
+	if (err) {
+		lease_break_end(b);
+		return err;
+	}
+	/* Whose time is up at once (D = 0) goes now, not when the timer finds the time. */
+	if (atomic_load_explicit(&sh->next_due_ns, memory_order_acquire) <= b->start_ns)
+		force_due(sh);
+	*out = b;
+	return 0;
+}
+
+void lease_break_wait(struct lease_break *b)
+{
+	lock_assert_none();
+	lock_take(&b->shard->lock);
+	while (!b->done)
+		cond_wait(&b->over, &b->shard->lock);
+	lock_drop(&b->shard->lock);
+}
+
+bool lease_break_done(struct lease_break *b)
+{
+	bool done;
+
+	lock_take(&b->shard->lock);
+	done = b->done;
+	lock_drop(&b->shard->lock);
+	return done;
+}
+
+void lease_break_end(struct lease_break *b)
+{
+	struct lease_shard *sh;
+	struct lease_object *o;
+
+	if (!b)
+		return;
+	sh = b->shard;
+	o = b->object;
+	lock_take(&sh->lock);
+	break_drop(b);
+	object_put_if_quiet(o);
+	lock_drop(&sh->lock);
+}
+
+/* Whether another detached break keeps the gate and waits for everyone for whom b does. */
+static bool break_covered(const struct lease_break *b)
+{
+	const struct lease_break *c;
+
+	LIST_FOREACH (c, &b->object->breaks, of_object) {
+		if (c != b && c->detached && range_covers(c->range, b->range) && (b->modes & ~c->modes) == 0 &&
+		    (c->owner == 0 || c->owner == b->owner))
+			return true;
+	}
+	return false;
+}
+
+void lease_break_detach(struct lease_break *b)
+{
+	struct lease_shard *sh = b->shard;
+	struct lease_object *o = b->object;
+
+	lock_take(&sh->lock);
+	/* A caller that tries again and again must not pile up breaks. */
+	if (b->done || o->detached >= LEASE_DETACHED_MAX || break_covered(b)) {
+		break_drop(b);
+		object_put_if_quiet(o);
+	} else {
+		b->detached = true;
+		o->detached++;
+	}
+	lock_drop(&sh->lock);
+}

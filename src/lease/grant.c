@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Grants, the wait for a gate, pins, and the question who is in the way. */
+#include "lease/lease_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static uint64_t lease_deadline(const struct lease_arbiter *a, uint64_t asked)
+{
+	if (asked == 0)
+		return a->opt.deadline_ns;
+	return asked == LEASE_DEADLINE_NOW ? 0 : min_u64(asked, a->opt.deadline_max_ns);
+}
+
+static struct lease *lease_new(const struct lease_arbiter *a, const struct lease_grant_args *args)
+{
+	struct lease *l = malloc(sizeof(*l));
+
+	if (!l)
+		return NULL;
+	*l = (struct lease){
+	    .seq = LEASE_SEQ_FIRST,
+	    .mode = (uint8_t)args->mode,
+	    .state = LEASE_GRANTED,
+	    .pieces_n = 1,
+	    .session = args->session,
+	    .handle = args->handle,
+	    .deadline_ns = lease_deadline(a, args->deadline_ns),
+	    .granted_ns = arbiter_now(a),
+	    .first = {.range = args->range, .pinned = true},
+	};
+	l->first.lease = l;
+	LIST_INSERT_HEAD(&l->pieces, &l->first, of_lease);
+	return l;
+}
+
+/* Enters l everywhere, or nowhere. Holds LEASE. */
+static int lease_enter(struct lease_shard *sh, struct lease_anchor *an, struct lease *l)
+{
+	struct lease_object *o = atomic_load_explicit(&an->state, memory_order_relaxed);
+	int err;
+
+	if (sh->shut)
+		return -ESHUTDOWN;
+	if (o && gate_closed(o, l->first.range))
+		return -EAGAIN;
+	o = object_get(sh, an);
+	if (!o)
+		return -ENOMEM;
+	l->object = o;
+	l->number = ++sh->numbers << LEASE_SHARD_BITS | sh->index;
+	err = number_insert(&sh->leases, l);
+	if (err)
+		goto put_object;
+	err = session_link(l);
+	if (err)
+		goto remove_number;
+	interval_insert(&o->index, &l->first);
+	sh->counts.grants++;
+	trace_piece(&l->first, LEASE_EV_GRANT, l->granted_ns);
+	return 0;
+
+remove_number:
+	number_remove(&sh->leases, l);
+put_object:
+	object_put_if_quiet(o);
+	return err;
+}
+
+int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, struct lease_grant *out)
+{
+	struct lease_shard *sh = shard_of_object(a, args->anchor->object);
+	struct lease *l;
+	int err;
+
+	if (range_empty(args->range) || (args->mode != LEASE_READ && args->mode != LEASE_WRITE))
+		return -EINVAL;
+	l = lease_new(a, args);
+	if (!l)
+		return -ENOMEM;
+	lock_take(&sh->lock);
+	err = lease_enter(sh, args->anchor, l);
+	if (err == 0)
+		*out = (struct lease_grant){.lease = l->number, .seq = l->seq};
+	lock_drop(&sh->lock);
+	if (err)
+		free(l);
+	return err;
+}
+
+int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns)
+{
+	struct lease_shard *sh = shard_of_object(a, an->object);
+	int err = 0;
+
+	lock_assert_none();
+	lock_take(&sh->lock);
+	while (err == 0) {
+		const struct lease_object *o = atomic_load_explicit(&an->state, memory_order_relaxed);
+
+		if (!o || !gate_closed(o, range))
+			break;
+		err = shard_wait_until(sh, deadline_ns);
+	}
+	lock_drop(&sh->lock);
+	return err;
+}
+
+int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin,
+		     uint64_t bytes)
+{
+	struct lease_shard *sh = shard_of_lease(a, lease);
+	struct lease_pin *mine = malloc(sizeof(*mine));
+	struct lease *l;
+	int err = -ESTALE;
+
+	if (!mine)
+		return -ENOMEM;
+	*mine = (struct lease_pin){.ops = ops, .pin = pin, .bytes = bytes};
+	lock_take(&sh->lock);
+	l = number_find(&sh->leases, lease);
+	if (l && l->state == LEASE_GRANTED && l->seq == LEASE_SEQ_FIRST) {
+		mine->next = l->pins;
+		l->pins = mine;
+		sh->counts.pinned_bytes += bytes;
+		err = 0;
+	}
+	lock_drop(&sh->lock);
+	if (err)
+		free(mine);
+	return err;
+}
+
+bool lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner)
+{
+	struct lease_object *o = object_lock(an);
+	struct piece *p;
+
+	if (!o)
+		return false;
+	p = interval_first(&o->index, range);
+	while (p && (p->lease->session == owner || !(p->lease->mode & modes)))
+		p = interval_next(p, range);
+	lock_drop(&o->shard->lock);
+	return p != NULL;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * L5: the caller's own leases stay while its blocks move under them. Their pins are drained for the range, the fs moves
+ * the blocks, then the pins are placed anew.
+ *
+ * While a pin is being drained or placed its piece is PIECE_OWN: a break may put it under recall, but nobody takes it
+ * out or cuts it, so that the pin and its range stay valid for the callback.
+ */
+#include "lease/lease_internal.h"
+
+#include <errno.h>
+
+/* The owner's pieces of the range, one after the other, by what shall be done with them. */
+struct own {
+	struct lease_object *object;
+	struct range range;
+	const struct lease_session *owner;
+	struct piece *pieces; /* PIECE_OWN, by ->batch */
+};
+
+static bool own_wants(const struct own *w, const struct piece *p)
+{
+	return p->lease->session == w->owner;
+}
+
+/* Whether another thread is at work on one of them. */
+static bool own_held_up(const struct own *w)
+{
+	struct piece *p;
+
+	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(p, w->range)) {
+		if (own_wants(w, p) && p->work != PIECE_IDLE)
+			return true;
+	}
+	return false;
+}
+
+/* Marks the owner's pinned pieces of the range, cut to it, and raises the seq of its leases: 0, -ENOMEM. */
+static int own_collect(struct own *w)
+{
+	struct piece *p;
+	int err;
+
+	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(p, w->range)) {
+		if (!own_wants(w, p))
+			continue;
+		/* Also without a pin: one whose keys are being made for the old place must not be attached any more. */
+		p->lease->seq++;
+		if (!p->lease->pins)
+			continue;
+		err = piece_trim(&p, w->range);
+		if (err)
+			return err;
+		p->work = PIECE_OWN;
+		p->own_seq = p->lease->seq;
+		p->batch = w->pieces;
+		w->pieces = p;
+	}
+	return 0;
+}
+
+static void own_finish(struct own *w, bool pinned)
+{
+	while (w->pieces) {
+		struct piece *p = w->pieces;
+
+		w->pieces = p->batch;
+		p->work = PIECE_IDLE;
+		p->pinned = pinned;
+		piece_merge(p);
+	}
+	shard_moved(w->object->shard);
+}
+
+/* Locks the shard and marks the pieces. false: there are none, or no memory (*err); nothing is locked. */
+static bool own_begin(struct lease_anchor *an, struct own *w, int *err)
+{
+	struct lease_shard *sh;
+
+	*err = 0;
+	w->object = object_lock(an);
+	if (!w->object)
+		return false;
+	sh = w->object->shard;
+	while (own_held_up(w)) {
+		shard_wait(sh);
+		w->object = atomic_load_explicit(&an->state, memory_order_relaxed);
+		if (!w->object)
+			break;
+	}
+	if (w->object)
+		*err = own_collect(w);
+	if (*err)
+		own_finish(w, true);
+	lock_drop(&sh->lock);
+	return w->pieces != NULL;
+}
+
+int lease_own_drain(struct lease_anchor *an, struct range range, const struct lease_session *owner)
+{
+	struct own w = {.range = range, .owner = owner};
+	int err;
+
+	if (!own_begin(an, &w, &err))
+		return err;
+	for (struct piece *p = w.pieces; p; p = p->batch) {
+		for (struct lease_pin *pin = p->lease->pins; pin; pin = pin->next)
+			pin->ops->drain(pin->pin, p->range);
+	}
+	lock_take(&w.object->shard->lock);
+	own_finish(&w, false);
+	lock_drop(&w.object->shard->lock);
+	return 0;
+}
+
+int lease_own_each(struct lease_anchor *an, struct range range, const struct lease_session *owner,
+		   void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
+				void *pin),
+		   void *ctx)
+{
+	struct own w = {.range = range, .owner = owner};
+	int err;
+
+	if (!own_begin(an, &w, &err))
+		return err;
+	for (struct piece *p = w.pieces; p; p = p->batch) {
+		const struct lease *l = p->lease;
+
+		for (struct lease_pin *pin = l->pins; pin; pin = pin->next)
+			each(ctx, l->number, p->own_seq, (enum lease_mode)l->mode, p->range, pin->pin);
+	}
+	lock_take(&w.object->shard->lock);
+	own_finish(&w, true);
+	lock_drop(&w.object->shard->lock);
+	return 0;
+}
