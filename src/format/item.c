@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * docs/format.md 4: items. Each type has one encoder and one verifier; the verifier copies the fixed part out first, so
+ * that nothing depends on the alignment of the bytes or on their staying the same between check and use.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "format/check.h"
+#include "format/format.h"
+
+static uint32_t padded(uint64_t len)
+{
+	return (uint32_t)round_up_u64(len, 8);
+}
+
+uint32_t item_size(const struct item *it)
+{
+	switch (it->type) {
+	case ITEM_INODE:
+		return sizeof(struct m_inode);
+	case ITEM_FORGET:
+		return sizeof(struct m_item);
+	case ITEM_SYMLINK:
+		return padded(sizeof(struct m_symlink) + it->name.len);
+	case ITEM_DIRENT:
+		return padded(sizeof(struct m_dirent) + it->name.len);
+	case ITEM_UNDIRENT:
+		return sizeof(struct m_undirent);
+	case ITEM_MAP:
+		return sizeof(struct m_map);
+	case ITEM_UNMAP:
+		return sizeof(struct m_unmap);
+	}
+	return 0;
+}
+
+bool format_name_ok(const char *name, uint32_t len)
+{
+	if (len < 1 || len > FORMAT_NAME_MAX || memchr(name, '/', len) != NULL || memchr(name, '\0', len) != NULL)
+		return false;
+	return !(name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')));
+}
+
+static struct m_item head_of(const struct item *it, uint32_t field)
+{
+	return (struct m_item){
+	    .it_type = le16_of((uint16_t)it->type),
+	    .it_length = le16_of((uint16_t)item_size(it)),
+	    .it_field = le32_of(field),
+	    .it_ino = le64_of(it->ino),
+	};
+}
+
+/* The fixed part, then bytes, then zeroes up to a multiple of 8. */
+static void put_named(void *out, const void *fixed, size_t fixed_len, const struct item *it)
+{
+	uint8_t *p = out;
+	uint32_t size = item_size(it);
+
+	memset(p + size - 8, 0, 8);
+	memcpy(p, fixed, fixed_len);
+	memcpy(p + fixed_len, it->name.name, it->name.len);
+}
+
+static void inode_encode(const struct item *it, void *out)
+{
+	struct m_inode m = {
+	    .in_item = head_of(it, it->inode.mode),
+	    .in_size = le64_of(it->inode.size),
+	    .in_rdev = le64_of(it->inode.rdev),
+	    .in_uid = le32_of(it->inode.uid),
+	    .in_gid = le32_of(it->inode.gid),
+	    .in_flags = le32_of(it->inode.flags),
+	    .in_atime_ns = le64_of((uint64_t)it->inode.atime_ns),
+	    .in_mtime_ns = le64_of((uint64_t)it->inode.mtime_ns),
+	    .in_ctime_ns = le64_of((uint64_t)it->inode.ctime_ns),
+	    .in_btime_ns = le64_of((uint64_t)it->inode.btime_ns),
+	};
+
+	memcpy(out, &m, sizeof(m));
+}
+
+static void dirent_encode(const struct item *it, void *out)
+{
+	struct m_dirent m = {
+	    .de_type = le16_of(ITEM_DIRENT),
+	    .de_length = le16_of((uint16_t)item_size(it)),
+	    .de_dtype = it->name.dtype,
+	    .de_name_len = (uint8_t)it->name.len,
+	    .de_dir = le64_of(it->ino),
+	    .de_cookie = le64_of(it->name.cookie),
+	    .de_ino = le64_of(it->name.target_ino),
+	};
+
+	assert(it->name.len <= FORMAT_NAME_MAX);
+	put_named(out, &m, sizeof(m), it);
+}
+
+void item_encode(const struct item *it, void *out)
+{
+	switch (it->type) {
+	case ITEM_INODE:
+		inode_encode(it, out);
+		return;
+	case ITEM_FORGET: {
+		struct m_item m = head_of(it, 0);
+
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
+	case ITEM_SYMLINK: {
+		struct m_symlink m = {.sl_item = head_of(it, it->name.len)};
+
+		assert(it->name.len <= FORMAT_TARGET_MAX);
+		put_named(out, &m, sizeof(m), it);
+		return;
+	}
+	case ITEM_DIRENT:
+		dirent_encode(it, out);
+		return;
+	case ITEM_UNDIRENT: {
+		struct m_undirent m = {head_of(it, 0), le64_of(it->name.cookie)};
+
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
+	case ITEM_MAP: {
+		struct m_map m = {head_of(it, it->map.flags), le64_of(it->map.off), le64_of(it->map.start),
+				  le64_of(it->map.blocks)};
+
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
+	case ITEM_UNMAP: {
+		struct m_unmap m = {head_of(it, 0), le64_of(it->map.off), le64_of(it->map.blocks)};
+
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
+	}
+}
+
+/* --- verifiers ------------------------------------------------------------------------------------------------------
+ */
+
+#define BAD_LENGTH "4.1b item length"
+#define BAD_ZERO   "4.1d item bytes that must be zero are not"
+
+static const char *inode_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	struct m_inode m;
+	uint32_t mode;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	mode = le32_to(m.in_item.it_field);
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFLNK:
+	case S_IFIFO:
+	case S_IFSOCK:
+	case S_IFCHR:
+	case S_IFBLK:
+		break;
+	default:
+		return "4.4a unknown file type";
+	}
+	if ((mode & ~(uint32_t)(S_IFMT | 07777)) != 0)
+		return "4.4a unknown mode bits";
+	if (le64_to(m.in_size) > (uint64_t)INT64_MAX)
+		return "4.4b size over the largest file";
+	if (le32_to(m.in_flags) != 0)
+		return "4.4c unknown inode flag";
+	if (le32_to(m.in_zero) != 0)
+		return BAD_ZERO;
+	it->inode.mode = mode;
+	it->inode.size = le64_to(m.in_size);
+	it->inode.rdev = le64_to(m.in_rdev);
+	it->inode.uid = le32_to(m.in_uid);
+	it->inode.gid = le32_to(m.in_gid);
+	it->inode.flags = le32_to(m.in_flags);
+	it->inode.atime_ns = (int64_t)le64_to(m.in_atime_ns);
+	it->inode.mtime_ns = (int64_t)le64_to(m.in_mtime_ns);
+	it->inode.ctime_ns = (int64_t)le64_to(m.in_ctime_ns);
+	it->inode.btime_ns = (int64_t)le64_to(m.in_btime_ns);
+	return NULL;
+}
+
+static const char *forget_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	struct m_item m;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	if (le32_to(m.it_field) != 0)
+		return BAD_ZERO;
+	if (it->ino == FORMAT_ROOT_INO)
+		return "4.5a the root is forgotten";
+	return NULL;
+}
+
+static const char *symlink_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	const char *target = (const char *)bytes + sizeof(struct m_symlink);
+	struct m_symlink m;
+
+	if (length < sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	it->name.len = le32_to(m.sl_item.it_field);
+	if (it->name.len < 1 || it->name.len > FORMAT_TARGET_MAX)
+		return "4.6a target length";
+	if (length != padded(sizeof(m) + it->name.len))
+		return BAD_LENGTH;
+	if (memchr(target, '\0', it->name.len) != NULL)
+		return "4.6b NUL in a symlink's target";
+	if (le64_to(m.sl_zero) != 0 || !check_zero(target + it->name.len, length - sizeof(m) - it->name.len))
+		return BAD_ZERO;
+	it->name.name = target;
+	return NULL;
+}
+
+static const char *dirent_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	const char *name = (const char *)bytes + sizeof(struct m_dirent);
+	struct m_dirent m;
+
+	if (length < sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	if (length != padded(sizeof(m) + m.de_name_len))
+		return BAD_LENGTH;
+	if (!format_name_ok(name, m.de_name_len))
+		return "4.7a name";
+	it->name.cookie = le64_to(m.de_cookie);
+	it->name.target_ino = le64_to(m.de_ino);
+	if (it->name.cookie < 1 || it->name.cookie > (uint64_t)INT64_MAX)
+		return "4.7b cookie";
+	if (it->name.target_ino < 1 || it->name.target_ino > FORMAT_INO_MAX || it->name.target_ino == it->ino)
+		return "4.7c inode number of an entry";
+	switch (m.de_dtype) {
+	case DT_REG:
+	case DT_DIR:
+	case DT_LNK:
+	case DT_FIFO:
+	case DT_SOCK:
+	case DT_CHR:
+	case DT_BLK:
+		break;
+	default:
+		return "4.7d unknown entry type";
+	}
+	if (le16_to(m.de_zero) != 0 || !check_zero(name + m.de_name_len, length - sizeof(m) - m.de_name_len))
+		return BAD_ZERO;
+	it->name.dtype = m.de_dtype;
+	it->name.name = name;
+	it->name.len = m.de_name_len;
+	return NULL;
+}
+
+static const char *undirent_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	struct m_undirent m;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	if (le32_to(m.ud_item.it_field) != 0)
+		return BAD_ZERO;
+	it->name.cookie = le64_to(m.ud_cookie);
+	if (it->name.cookie < 1 || it->name.cookie > (uint64_t)INT64_MAX)
+		return "4.8a cookie";
+	return NULL;
+}
+
+static const char *map_decode(const void *bytes, uint32_t length, uint64_t pool_blocks, struct item *it)
+{
+	struct m_map m;
+	uint64_t end;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	it->map.flags = le32_to(m.mp_item.it_field);
+	it->map.off = le64_to(m.mp_off);
+	it->map.start = le64_to(m.mp_start);
+	it->map.blocks = le64_to(m.mp_blocks);
+	if (it->map.blocks == 0)
+		return "4.2a extent of length zero";
+	if (!check_run(it->map.start, it->map.blocks, pool_blocks))
+		return "4.2b extent outside the pool";
+	if (add_overflows(it->map.off, it->map.blocks, &end) || end > FORMAT_FILE_BLOCKS_MAX)
+		return "4.2c extent beyond the largest file";
+	if ((it->map.flags & ~ITEM_MAP_UNWRITTEN) != 0)
+		return "4.2d unknown extent flag";
+	return NULL;
+}
+
+static const char *unmap_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	struct m_unmap m;
+	uint64_t end;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	if (le32_to(m.um_item.it_field) != 0)
+		return BAD_ZERO;
+	it->map.off = le64_to(m.um_off);
+	it->map.blocks = le64_to(m.um_blocks);
+	if (it->map.blocks == 0 || add_overflows(it->map.off, it->map.blocks, &end))
+		return "4.3a range to unmap";
+	return NULL;
+}
+
+const char *item_decode(const void *bytes, uint64_t room, uint64_t pool_blocks, struct item *out, uint32_t *length)
+{
+	struct m_item m;
+	uint32_t type, len;
+
+	if (room < sizeof(m))
+		return "4.1a item cut off";
+	memcpy(&m, bytes, sizeof(m));
+	type = le16_to(m.it_type);
+	len = le16_to(m.it_length);
+	if (len < FORMAT_ITEM_MIN || len % 8 != 0)
+		return BAD_LENGTH;
+	if (len > room)
+		return "4.1a item cut off";
+	memset(out, 0, sizeof(*out));
+	out->ino = le64_to(m.it_ino);
+	if (out->ino < 1 || out->ino > FORMAT_INO_MAX)
+		return "4.1e inode number";
+	*length = len;
+	out->type = (enum item_type)type;
+	switch (type) {
+	case ITEM_INODE:
+		return inode_decode(bytes, len, out);
+	case ITEM_FORGET:
+		return forget_decode(bytes, len, out);
+	case ITEM_SYMLINK:
+		return symlink_decode(bytes, len, out);
+	case ITEM_DIRENT:
+		return dirent_decode(bytes, len, out);
+	case ITEM_UNDIRENT:
+		return undirent_decode(bytes, len, out);
+	case ITEM_MAP:
+		return map_decode(bytes, len, pool_blocks, out);
+	case ITEM_UNMAP:
+		return unmap_decode(bytes, len, out);
+	default:
+		return "4.1c unknown item type";
+	}
+}
+
+void item_about(const struct item *it, char *buf, size_t room)
+{
+	switch (it->type) {
+	case ITEM_INODE:
+	case ITEM_FORGET:
+	case ITEM_SYMLINK:
+	case ITEM_MAP:
+	case ITEM_UNMAP:
+		break;
+	case ITEM_DIRENT:
+	case ITEM_UNDIRENT:
+		snprintf(buf, room, "directory %llu cookie %llu", (unsigned long long)it->ino,
+			 (unsigned long long)it->name.cookie);
+		return;
+	}
+	snprintf(buf, room, "inode %llu", (unsigned long long)it->ino);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* docs/format.md 2: the superblock, its copy, and the root word. */
+#include <string.h>
+
+#include "base/crc.h"
+#include "format/check.h"
+#include "format/format.h"
+
+static const uint8_t super_magic_bytes[8] = {'L', 'E', 'A', 'S', 'E', 'H', 'L', 'D'};
+
+#define ROOT_BLOCK_MASK (((uint64_t)1 << 48) - 1)
+
+void super_encode(const struct super *s, uint32_t copy, struct m_super *m)
+{
+	memset(m, 0, sizeof(*m));
+	memcpy(m->sb_magic, super_magic_bytes, sizeof(m->sb_magic));
+	m->sb_version = le32_of(FORMAT_VERSION);
+	m->sb_block_size = le32_of(LH_BLOCK_SIZE);
+	m->sb_compat = le64_of(s->compat);
+	m->sb_ro_compat = le64_of(s->ro_compat);
+	m->sb_incompat = le64_of(s->incompat);
+	memcpy(m->sb_uuid, s->uuid, sizeof(m->sb_uuid));
+	m->sb_blocks = le64_of(s->blocks);
+	m->sb_created_ns = le64_of((uint64_t)s->created_ns);
+	m->sb_copy = le32_of(copy);
+	m->sb_crc = le32_of(crc32c(0, m, offsetof(struct m_super, sb_crc)));
+}
+
+bool super_magic(const void *block)
+{
+	return memcmp(block, super_magic_bytes, sizeof(super_magic_bytes)) == 0;
+}
+
+/* The root word is the only other thing in block 0. */
+static bool super_rest_is_zero(const uint8_t *block, uint32_t copy)
+{
+	const size_t end = sizeof(struct m_super);
+
+	if (copy != 0)
+		return check_zero(block + end, LH_BLOCK_SIZE - end);
+	return check_zero(block + end, FORMAT_ROOT_OFFSET - end) &&
+	       check_zero(block + FORMAT_ROOT_OFFSET + 8, LH_BLOCK_SIZE - FORMAT_ROOT_OFFSET - 8);
+}
+
+const char *super_decode(const void *block, uint32_t copy, uint64_t pool_blocks, struct super *out)
+{
+	struct m_super m;
+
+	memcpy(&m, block, sizeof(m));
+	if (memcmp(m.sb_magic, super_magic_bytes, sizeof(m.sb_magic)) != 0)
+		return "2.1a not a superblock";
+	if (le32_to(m.sb_crc) != crc32c(0, &m, offsetof(struct m_super, sb_crc)))
+		return "2.1b wrong checksum of the superblock";
+	if (le32_to(m.sb_version) != FORMAT_VERSION)
+		return "2.1c unknown version";
+	if ((le64_to(m.sb_incompat) & ~FORMAT_INCOMPAT_KNOWN) != 0)
+		return "2.1d unknown incompatible feature";
+	if (le32_to(m.sb_block_size) != LH_BLOCK_SIZE)
+		return "2.1e block size is not 4096";
+	if (le64_to(m.sb_blocks) < FORMAT_POOL_BLOCKS_MIN)
+		return "2.1f pool smaller than 4096 blocks";
+	if (le64_to(m.sb_blocks) > pool_blocks)
+		return "2.1f pool shorter than its superblock says (truncated?)";
+	if (le32_to(m.sb_copy) != copy)
+		return "2.1g superblock and copy exchanged";
+	if (!check_zero(m.sb_zero, sizeof(m.sb_zero)) || !super_rest_is_zero(block, copy))
+		return "2.1h bytes that must be zero are not";
+	out->compat = le64_to(m.sb_compat);
+	out->ro_compat = le64_to(m.sb_ro_compat);
+	out->incompat = le64_to(m.sb_incompat);
+	out->blocks = le64_to(m.sb_blocks);
+	out->created_ns = (int64_t)le64_to(m.sb_created_ns);
+	memcpy(out->uuid, m.sb_uuid, sizeof(out->uuid));
+	return NULL;
+}
+
+bool format_rule_is_version(const char *rule)
+{
+	return strncmp(rule, "2.1c", 4) == 0 || strncmp(rule, "2.1d", 4) == 0;
+}
+
+bool format_rule_is_crc(const char *rule)
+{
+	static const char *const rules[] = {"2.1b", "2.3a", "3.1b", "3.2c", "5.1b", "5.2e", "5.4a", "5.4b"};
+
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		if (strncmp(rule, rules[i], 4) == 0)
+			return true;
+	}
+	return false;
+}
+
+static uint64_t root_check(const uint8_t uuid[16], uint64_t block)
+{
+	le64 m = le64_of(block);
+	uint32_t crc = crc32c(crc32c(0, uuid, 16), &m, 6);
+
+	return (crc ^ crc >> 16) & 0xffff;
+}
+
+le64 root_encode(const uint8_t uuid[16], uint64_t block)
+{
+	assert(block <= ROOT_BLOCK_MASK);
+	return le64_of(block | root_check(uuid, block) << 48);
+}
+
+const char *root_decode(le64 word, const uint8_t uuid[16], uint64_t pool_blocks, uint64_t *block)
+{
+	uint64_t v = le64_to(word);
+	uint64_t at = v & ROOT_BLOCK_MASK;
+
+	if (v >> 48 != root_check(uuid, at))
+		return "2.3a wrong check of the root word";
+	if (!check_run(at, 1, pool_blocks))
+		return "2.3b root word points outside the pool";
+	*block = at;
+	return NULL;
+}
