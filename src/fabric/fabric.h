@@ -7,12 +7,12 @@
  * names [base, base + len) of memory with an access mask. Members: stream (unix or TCP socket), ring (memory that the
  * client shares), loop (in process, with injected faults). docs/protocol.md, part 2, is normative for stream and ring.
  *
- * The guarantee (L12, L13): after fabric_revoke has returned, no byte of the key's range is read or written by any mover
- * on behalf of that key, however the peer behaves. Movers hold a key only for one chunk of at most FABRIC_CHUNK bytes that
- * they finish without waiting for anybody. fabric_revoke therefore takes microseconds.
+ * The guarantee (L12, L13): after fabric_revoke has returned, no byte of the key's range is read or written by any
+ * mover on behalf of that key, however the peer behaves. Movers hold a key only for one chunk of at most FABRIC_CHUNK
+ * bytes that they finish without waiting for anybody. fabric_revoke therefore takes microseconds.
  *
- * Hostile peers: numbers, lengths, offsets, memory contents (ring) and timing of a peer are checked before use; the worst
- * that a peer can do is to have its own data path closed.
+ * Hostile peers: numbers, lengths, offsets, memory contents (ring) and timing of a peer are checked before use; the
+ * worst that a peer can do is to have its own data path closed.
  */
 #ifndef LH_FABRIC_FABRIC_H
 #define LH_FABRIC_FABRIC_H
@@ -21,10 +21,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FABRIC_CHUNK	 65536u
-#define FABRIC_OP_MAX	 ((uint64_t)64 << 20) /* bytes of one operation; longer ones are -EMSGSIZE */
-#define FABRIC_DEPTH_MAX 256		      /* operations outstanding on one data path */
-#define FABRIC_KEYS_MAX	 (1u << 20)	      /* of one target */
+#define FABRIC_CHUNK     65536u
+#define FABRIC_OP_MAX    ((uint64_t)64 << 20) /* bytes of one operation; longer ones are -EMSGSIZE */
+#define FABRIC_DEPTH_MAX 256                  /* operations outstanding on one data path */
+#define FABRIC_KEYS_MAX  (1u << 20)           /* of one target */
 
 enum fabric_access { FABRIC_READ = 1, FABRIC_WRITE = 2 };
 
@@ -41,7 +41,8 @@ struct fabric_key {
 /* The proof that a key is dead and nobody moves through it. Only fabric_revoke makes one. */
 struct fabric_receipt {
 	uint64_t number;
-	uint64_t dirty_start, dirty_end; /* hull of the bytes that peers wrote since expose or the last fabric_dirty_take; start == end: none */
+	uint64_t dirty_start, dirty_end; /* hull of the bytes that peers wrote since expose or the last
+					    fabric_dirty_take; start == end: none */
 };
 
 struct fabric_target_options {
@@ -49,7 +50,7 @@ struct fabric_target_options {
 };
 struct fabric_stats {
 	uint64_t read_ops, write_ops, read_bytes, write_bytes;
-	uint64_t refused; /* operations on dead, foreign or unknown keys, wrong range or direction */
+	uint64_t refused;         /* operations on dead, foreign or unknown keys, wrong range or direction */
 	uint64_t protocol_errors; /* data paths that were closed for breaking the protocol */
 	uint64_t keys, revoked;
 };
@@ -68,57 +69,91 @@ int fabric_expose(struct fabric_domain *d, void *base, uint64_t len, unsigned ac
 /* -ESTALE: not a live key of this domain (out is still filled: the proof that it is dead). */
 int fabric_revoke(struct fabric_domain *d, struct fabric_key key, struct fabric_receipt *out);
 
+/*
+ * The hull of what peers wrote through a live key since expose or the last take; start == end: nothing. Whatever a peer
+ * was told is written is in it, or was in an earlier one. Rounded outwards to cache lines. -ESTALE: not a live key.
+ */
+int fabric_dirty_take(struct fabric_domain *d, struct fabric_key key, uint64_t *start, uint64_t *end);
+
 /* Target ends of data paths. Each takes ownership of the descriptors, also on error. */
 int fabric_stream_attach(struct fabric_domain *d, int fd, struct fabric_path **out);
-/* memfd: sealed against shrinking (checked, -EPERM); bell_target, bell_conn: eventfds, written to wake that side. */
+/*
+ * The three descriptors that fabric_ring_connect made, as received from the peer; nothing about them is believed (F20,
+ * F21): -EPERM memfd not sealed, -EINVAL anything else that is not what it should be.
+ */
 int fabric_ring_attach(struct fabric_domain *d, int memfd, int bell_target, int bell_conn, struct fabric_path **out);
 /* Detaches and closes; the keys live on. Safe when the peer already went. */
 void fabric_path_close(struct fabric_path *p);
 bool fabric_path_alive(const struct fabric_path *p);
 
-/* --- initiator ----------------------------------------------------------------------------------------------------- */
+/* --- initiator -----------------------------------------------------------------------------------------------------
+ */
 
 /* Statuses that complete an operation. */
-/* 0; -ESTALE dead or unknown key; -EACCES wrong direction; -ERANGE outside the key; -EMSGSIZE; -EPIPE data path gone. */
+/* 0; -ESTALE dead or unknown key; -EACCES wrong direction; -ERANGE outside the key; -EMSGSIZE; -EPIPE data path gone.
+ */
 enum fabric_dir { FABRIC_OP_READ, FABRIC_OP_WRITE };
 struct fabric_op {
 	uint64_t key;
 	uint64_t offset; /* into the key's range */
-	void *buf;	 /* READ: filled, valid only when status is 0. WRITE: read until completion */
-	uint64_t len;	 /* 1 to FABRIC_OP_MAX */
+	void *buf;       /* READ: filled, valid only when status is 0. WRITE: read until completion */
+	uint64_t len;    /* 1 to FABRIC_OP_MAX */
 	enum fabric_dir dir;
-	int status;	    /* set at completion. WRITE 0: the bytes are in the target's memory */
-	void *cookie;	    /* the caller's */
+	int status;             /* set at completion. WRITE 0: the bytes are in the target's memory */
+	void *cookie;           /* the caller's */
+	unsigned flags;         /* FABRIC_OP_WAITED or 0 */
 	struct fabric_op *next; /* the conn's while posted */
+	struct {
+		uint64_t sent, done; /* bytes */
+		uint32_t parts, state;
+	} conn; /* the conn's own */
 };
+/* The operation is waited for with fabric_wait; fabric_reap does not return it. */
+#define FABRIC_OP_WAITED 1u
 
 struct fabric_conn_options {
-	uint64_t spin_ns; /* how long fabric_reap spins before it sleeps; 0: 50 µs */
+	uint64_t spin_ns;    /* how long fabric_reap spins before it sleeps; 0: 50 µs */
 	uint64_t ring_bytes; /* ring: data arena; 0: 16 MiB */
 };
 
 /* fd: a connected socket whose far end was given to fabric_stream_attach. Takes ownership. */
 int fabric_stream_connect(int fd, const struct fabric_conn_options *opt, struct fabric_conn **out);
-/* Makes the memory and the bells; fds_out[3] (memfd, bell_target, bell_conn) are to be sent to the target and closed by the caller. */
+/*
+ * Makes the memory and the bells; fds_out[3] (memfd, bell_target, bell_conn) are to be sent to the target, in this
+ * order, and closed by the caller (both, or the hang-up of the target goes unnoticed).
+ */
 int fabric_ring_connect(const struct fabric_conn_options *opt, int fds_out[3], struct fabric_conn **out);
 
-/* Injected faults of the loop member; probabilities in 1/1000. A lost operation completes with -EPIPE after the path "reconnects". */
+/* Injected faults of the loop member; probabilities in 1/1000. A lost operation completes with -EPIPE after the path
+ * "reconnects". */
 struct fabric_loop_faults {
 	uint64_t seed;
 	uint32_t delay_permille, loss_permille, reorder_permille, stall_permille;
 	uint64_t delay_ns, stall_ns; /* how long */
 };
-/* Both ends at once, in this process. faults NULL: none; then fabric_post moves the bytes in the caller's thread, chunk by chunk. */
+/* Both ends at once, in this process. faults NULL: none; then fabric_post moves the bytes in the caller's thread, chunk
+ * by chunk. */
 int fabric_loop_connect(struct fabric_domain *d, const struct fabric_loop_faults *faults, struct fabric_conn **out);
 
 /*
- * Starts an operation; op is the conn's until fabric_reap returns it. -EBUSY: FABRIC_DEPTH_MAX outstanding (reap first);
- * -EPIPE: path gone; -EMSGSIZE, -EINVAL. Thread safe; may send but never waits for the peer longer than the socket takes.
+ * Starts an operation; op is the conn's until fabric_reap returns it. -EBUSY: FABRIC_DEPTH_MAX outstanding (reap
+ * first); -EPIPE: path gone; -EMSGSIZE; -EINVAL: no bytes, no buffer, offset + len wraps. Thread safe; may send but
+ * never waits for the peer longer than the socket takes.
  */
 int fabric_post(struct fabric_conn *c, struct fabric_op *op);
-/* Returns up to max finished operations; waits (spins, then sleeps) up to timeout_ns for the first. Thread safe. */
+/*
+ * Returns up to max finished operations; waits (spins, then sleeps) up to timeout_ns for the first. 0: none in time.
+ * -EPIPE: the path is gone and nothing is left to return. Operations only make progress while somebody is in here or in
+ * fabric_wait. Thread safe.
+ */
 int fabric_reap(struct fabric_conn *c, struct fabric_op **done, unsigned max, uint64_t timeout_ns);
-/* Memory from which a member can move without another copy (ring: its arena). malloc'ed for the others. NULL: none left. */
+/*
+ * Waits until all of n operations that were posted with FABRIC_OP_WAITED are complete; several threads may wait at
+ * once, and whoever polls completes the others' too. -ETIMEDOUT: some are still outstanding, and still the conn's.
+ */
+int fabric_wait(struct fabric_conn *c, struct fabric_op **ops, unsigned n, uint64_t timeout_ns);
+/* Memory from which a member can move without another copy (ring: its arena). malloc'ed for the others. NULL: none
+ * left. */
 void *fabric_buffer_get(struct fabric_conn *c, size_t len);
 void fabric_buffer_put(struct fabric_conn *c, void *buf);
 /* Completes everything outstanding with -EPIPE (reap still returns it), then no more I/O. For another thread's use. */

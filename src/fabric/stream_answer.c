@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The sending half of a stream's target end: one sendmsg carries many answers, payload straight from exposed memory.
+ *
+ * The keys of a batch are held from gathering to the return of a sendmsg that doesn't wait; the kernel has copied the
+ * bytes by then. An answer that the socket didn't take whole goes on later under a new hold, and if there is none any
+ * more, with zeroes and a trailer that says so (F13).
+ */
+#include "fabric/stream_target.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "fabric/move.h"
+
+#define BATCH_ANSWERS 32u
+#define BATCH_PAYLOAD FABRIC_CHUNK /* what may be held at once */
+#define HEAD_BYTES    sizeof(struct stream_w_answer)
+#define TAIL_BYTES    sizeof(struct stream_w_trailer)
+
+struct batch {
+	struct iovec iov[3 * BATCH_ANSWERS];
+	unsigned pieces;
+	uint64_t bytes, payload;
+	struct key_hold holds[BATCH_ANSWERS];
+	unsigned held;
+	struct stream_w_answer heads[BATCH_ANSWERS];
+	struct stream_w_trailer tails[BATCH_ANSWERS];
+	bool more; /* there is something to send after it */
+};
+
+static const uint8_t zeroes[BATCH_PAYLOAD];
+
+void answer_push(struct stream_path *sp, const struct stream_request *req, int status)
+{
+	assert(answers_pending(sp) < FABRIC_DEPTH_MAX);
+	sp->answers[sp->answer_tail++ % FABRIC_DEPTH_MAX] = (struct stream_answer){.req = *req, .status = status};
+	if (req->dir == FABRIC_OP_READ)
+		sp->reads++;
+}
+
+static uint64_t answer_bytes(const struct stream_answer *a)
+{
+	return HEAD_BYTES + (a->framed ? a->req.len + TAIL_BYTES : 0);
+}
+
+static void batch_add(struct batch *b, const void *mem, size_t len)
+{
+	b->iov[b->pieces++] = (struct iovec){.iov_base = (void *)(uintptr_t)mem, .iov_len = len};
+	b->bytes += len;
+}
+
+/* The memory of the next payload bytes of a read, held; or zeroes, when there is no holding it any more. */
+static const void *answer_hold(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at)
+{
+	struct key_want want = {.owner = &sp->path.domain->owner,
+				.number = a->req.key,
+				.access = FABRIC_READ,
+				.offset = a->req.offset + at,
+				.len = a->req.len - at};
+
+	if (a->status == 0)
+		a->status = key_enter(sp->path.domain->target->keys, &want, &b->holds[b->held]);
+	if (a->status != 0)
+		return zeroes;
+	return b->holds[b->held++].mem;
+}
+
+/* Adds what is left of the answer, as far as the batch has room. False: not all of it. */
+static bool batch_answer(struct stream_path *sp, struct batch *b, struct stream_answer *a, unsigned i)
+{
+	bool read = a->req.dir == FABRIC_OP_READ;
+	uint64_t body = a->sent > HEAD_BYTES ? min_u64(a->sent - HEAD_BYTES, a->req.len) : 0;
+	uint64_t left = read ? a->req.len - body : 0;
+	uint64_t chunk = min_u64(left, BATCH_PAYLOAD - b->payload);
+	uint64_t tail = a->sent > HEAD_BYTES + a->req.len ? a->sent - HEAD_BYTES - a->req.len : 0;
+	const void *mem = left > 0 ? answer_hold(sp, b, a, body) : NULL;
+
+	if (a->sent == 0)
+		a->framed = read && a->status == 0;
+	if (a->sent < HEAD_BYTES) {
+		stream_answer_encode(&a->req, a->framed ? 0 : a->status, &b->heads[i]);
+		batch_add(b, (const uint8_t *)&b->heads[i] + a->sent, HEAD_BYTES - a->sent);
+	}
+	if (!a->framed)
+		return true;
+	if (chunk > 0) {
+		batch_add(b, mem, chunk);
+		b->payload += chunk;
+	}
+	if (chunk < left)
+		return false;
+	stream_trailer_encode(&a->req, a->status, &b->tails[i]);
+	batch_add(b, (const uint8_t *)&b->tails[i] + tail, TAIL_BYTES - tail);
+	return true;
+}
+
+static void batch_fill(struct stream_path *sp, struct batch *b)
+{
+	uint32_t n = min_u64(answers_pending(sp), BATCH_ANSWERS), i;
+	bool whole = true;
+
+	for (i = 0; i < n && whole && b->payload < BATCH_PAYLOAD; i++)
+		whole = batch_answer(sp, b, &sp->answers[(sp->answer_head + i) % FABRIC_DEPTH_MAX], i);
+	b->more = !whole || i < answers_pending(sp);
+}
+
+static void answers_advance(struct stream_path *sp, uint64_t sent)
+{
+	while (sent > 0) {
+		struct stream_answer *a = &sp->answers[sp->answer_head % FABRIC_DEPTH_MAX];
+		uint64_t step = min_u64(sent, answer_bytes(a) - a->sent);
+
+		a->sent += step;
+		sent -= step;
+		if (a->sent < answer_bytes(a))
+			return;
+		if (a->req.dir == FABRIC_OP_READ)
+			sp->reads--;
+		target_count(sp->path.domain->target, a->req.dir, a->req.len, a->status);
+		sp->answer_head++;
+	}
+}
+
+enum turn answers_send(struct stream_path *sp)
+{
+	struct batch b;
+	ssize_t sent;
+
+	b.pieces = b.held = 0;
+	b.bytes = b.payload = 0;
+	batch_fill(sp, &b);
+	sent = move_send(sp->fd, b.iov, b.pieces, b.more ? MSG_MORE : 0);
+	for (unsigned i = 0; i < b.held; i++)
+		key_leave(&b.holds[i]);
+	if (sent < 0 && sent != -EAGAIN)
+		return TURN_END;
+	if (sent > 0)
+		answers_advance(sp, (uint64_t)sent);
+	sp->blocked = sent < 0 || (uint64_t)sent < b.bytes;
+	mover_watch(&sp->path, 0, EPOLLET | EPOLLIN | EPOLLRDHUP | (sp->blocked ? (unsigned)EPOLLOUT : 0));
+	return sent > 0 ? TURN_MOVED : TURN_PARKED;
+}
