@@ -187,6 +187,12 @@ static void event(struct sim *s)
 	s->events++;
 }
 
+static void mark_shown(struct sim *s, uint64_t off, uint64_t len)
+{
+	for (uint64_t i = off / LH_BLOCK_SIZE; i <= (off + len - 1) / LH_BLOCK_SIZE; i++)
+		sim_bit_set(s->shown, i);
+}
+
 static void hook_store(struct pool *p, uint64_t off, const void *src, uint64_t len)
 {
 	struct sim *s = sim_of(p);
@@ -204,6 +210,7 @@ static void hook_store(struct pool *p, uint64_t off, const void *src, uint64_t l
 		unit_add(s, index, (unsigned)(at % s->unit_size), from + (at - off), (unsigned)(end - at));
 		at = end;
 	}
+	mark_shown(s, off, len);
 	pool_store_bytes(p->base + off, src, len);
 	lock_drop(&s->lock);
 }
@@ -225,6 +232,7 @@ static void hook_zero(struct pool *p, uint64_t off, uint64_t len)
 		unit_add(s, index, (unsigned)(at % s->unit_size), zero, (unsigned)(end - at));
 		at = end;
 	}
+	mark_shown(s, off, len);
 	memset(p->base + off, 0, len);
 	lock_drop(&s->lock);
 }
@@ -300,7 +308,7 @@ static int hook_sync(struct pool *p, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static void units_free(struct sim_units *list)
+static void units_free(struct sim *s, struct sim_units *list)
 {
 	while (!TAILQ_EMPTY(list)) {
 		struct sim_unit *u = TAILQ_FIRST(list);
@@ -308,26 +316,71 @@ static void units_free(struct sim_units *list)
 		TAILQ_REMOVE(list, u, link);
 		for (unsigned i = 0; i < u->count; i++)
 			sim_delta_put(u->deltas[i]);
+		s->unit[u->index] = NULL;
+		s->pending--;
 		free(u);
 	}
 }
 
-static void hook_close(struct pool *p)
+void sim_free(struct sim *s)
 {
-	struct sim *s = sim_of(p);
-	uint64_t units = units_of(s);
-
-	sim_capture_free(s->capture);
-	units_free(&s->dirty);
-	units_free(&s->flushed);
-	sim_lazy_free(p->base, p->size);
-	sim_lazy_free(s->durable, p->size);
-	sim_lazy_free(s->unit, units * sizeof(s->unit[0]));
-	sim_lazy_free(s->windowed, bitmap_bytes(units));
-	sim_lazy_free(s->touched, bitmap_bytes(p->size / LH_BLOCK_SIZE));
-	sim_origin_put(s->origin);
+	sim_lazy_free(s->pool.base, s->pool.size);
+	sim_lazy_free(s->durable, s->pool.size);
+	sim_lazy_free(s->unit, units_of(s) * sizeof(s->unit[0]));
+	free(s->windowed);
+	free(s->touched);
+	free(s->shown);
 	lock_destroy(&s->lock);
 	free(s);
+}
+
+/* Puts the pages of an image whose bits are set back to the origin's content. */
+static void pages_restore(const struct sim *s, uint8_t *image, const uint64_t *bits)
+{
+	for (uint64_t i = 0; i < s->pool.size / LH_BLOCK_SIZE; i++) {
+		if (bits[i / 64] == 0)
+			i |= 63;
+		else if (sim_bit(bits, i))
+			memcpy(image + i * LH_BLOCK_SIZE, s->origin->base + i * LH_BLOCK_SIZE, LH_BLOCK_SIZE);
+	}
+}
+
+/* Back to what sim_new makes. */
+static void sim_reset(struct sim *s)
+{
+	uint64_t units = units_of(s), pages = s->pool.size / LH_BLOCK_SIZE;
+
+	sim_capture_free(s->capture);
+	s->capture = NULL;
+	units_free(s, &s->dirty);
+	units_free(s, &s->flushed);
+	for (uint64_t i = 0; i < units; i++) {
+		if (s->windowed[i / 64] == 0)
+			i |= 63;
+		else if (sim_bit(s->windowed, i))
+			sim_bit_set(s->shown, i * s->unit_size / LH_BLOCK_SIZE);
+	}
+	assert(s->pending == 0);
+	pages_restore(s, s->durable, s->touched);
+	pages_restore(s, s->pool.base, s->shown);
+	memset(s->windowed, 0, bitmap_bytes(units));
+	memset(s->touched, 0, bitmap_bytes(pages));
+	memset(s->shown, 0, bitmap_bytes(pages));
+	s->events = 0;
+	s->armed_at = UINT64_MAX;
+	s->mark = 0;
+}
+
+static void hook_close(struct pool *p)
+{
+	struct sim *s = sim_of(p), *other;
+	struct sim_origin *o = s->origin;
+
+	sim_reset(s);
+	other = __atomic_exchange_n(&o->spare, s, __ATOMIC_ACQ_REL);
+	if (other)
+		sim_free(other);
+	sim_origin_put(o);
 }
 
 static const struct pool_hooks sim_hooks = {
@@ -349,9 +402,15 @@ static uint8_t *map_private(const struct sim_origin *o)
 
 int sim_new(struct sim_origin *origin, enum pool_class class, struct sim **out)
 {
-	struct sim *s = calloc(1, sizeof(*s));
-	uint64_t units;
+	struct sim *s = __atomic_exchange_n(&origin->spare, NULL, __ATOMIC_ACQ_REL);
+	uint64_t units, pages = origin->size / LH_BLOCK_SIZE;
 
+	if (s) {
+		assert(s->pool.class == class);
+		*out = s;
+		return 0;
+	}
+	s = calloc(1, sizeof(*s));
 	if (!s) {
 		sim_origin_put(origin);
 		return fail(-ENOMEM, "no memory for a simulated pool");
@@ -362,21 +421,20 @@ int sim_new(struct sim_origin *origin, enum pool_class class, struct sim **out)
 	s->origin = origin;
 	s->armed_at = UINT64_MAX;
 	s->unit_size = class == POOL_MSYNC ? LH_BLOCK_SIZE : LINE_SIZE;
-	s->pool = (struct pool){.size = origin->size,
-				.class = class,
-				.kind = POOL_KIND_SIM,
-				.fd = -1,
-				.name = "simulated",
-				.hooks = &sim_hooks};
+	s->pool =
+	    (struct pool){.size = origin->size, .class = class, .kind = POOL_KIND_SIM, .fd = -1, .name = "simulated"};
+	s->pool.hooks = &sim_hooks;
 	s->pool.hooks_ctx = s;
 	units = units_of(s);
 	s->pool.base = map_private(origin);
 	s->durable = map_private(origin);
 	s->unit = sim_lazy_alloc(units * sizeof(s->unit[0]));
-	s->windowed = sim_lazy_alloc(bitmap_bytes(units));
-	s->touched = sim_lazy_alloc(bitmap_bytes(s->pool.size / LH_BLOCK_SIZE));
-	if (!s->pool.base || !s->durable || !s->unit || !s->windowed || !s->touched) {
-		hook_close(&s->pool);
+	s->windowed = calloc(1, bitmap_bytes(units));
+	s->touched = calloc(1, bitmap_bytes(pages));
+	s->shown = calloc(1, bitmap_bytes(pages));
+	if (!s->pool.base || !s->durable || !s->unit || !s->windowed || !s->touched || !s->shown) {
+		sim_free(s);
+		sim_origin_put(origin);
 		return fail(-ENOMEM, "no memory for a simulated pool of %llu bytes", (unsigned long long)origin->size);
 	}
 	*out = s;

@@ -34,6 +34,8 @@ void sim_origin_put(struct sim_origin *o)
 {
 	if (__atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
+	if (o->spare)
+		sim_free(o->spare);
 	if (o->base)
 		munmap((void *)(uintptr_t)o->base, o->size);
 	if (o->fd >= 0)
@@ -324,8 +326,10 @@ static void fork_show(struct sim *child)
 			i |= 63;
 			continue;
 		}
-		if (sim_bit(child->touched, i))
-			memcpy(child->pool.base + i * LH_BLOCK_SIZE, child->durable + i * LH_BLOCK_SIZE, LH_BLOCK_SIZE);
+		if (!sim_bit(child->touched, i))
+			continue;
+		memcpy(child->pool.base + i * LH_BLOCK_SIZE, child->durable + i * LH_BLOCK_SIZE, LH_BLOCK_SIZE);
+		sim_bit_set(child->shown, i);
 	}
 }
 

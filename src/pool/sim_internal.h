@@ -17,10 +17,14 @@
 #define SIM_WORD     8u
 #define SIM_SECTOR   512u
 
-/* The image that a family of pools started from. Never written once it is shared; pools map it privately. */
+/*
+ * The image that a family of pools started from. Never written once it is shared; pools map it privately. The last pool
+ * of the family that was closed is kept, put back to the image: page faults are what a fork costs, and it has had them.
+ */
 struct sim_origin {
 	int fd;
-	unsigned refs; /* atomic */
+	unsigned refs;     /* atomic; the spare holds none */
+	struct sim *spare; /* atomic */
 	const uint8_t *base;
 	uint64_t size;
 };
@@ -74,6 +78,7 @@ struct sim {
 	unsigned pending;
 	uint64_t *windowed; /* bit per unit: a window was given away, so bytes may land unseen */
 	uint64_t *touched;  /* bit per page: durable may differ from the origin */
+	uint64_t *shown;    /* bit per page: visible may, by stores; windowed has the others */
 	uint64_t events;
 	uint64_t armed_at;
 	uint64_t mark;
@@ -99,6 +104,8 @@ static inline void sim_bit_set(uint64_t *bits, uint64_t i)
 /* A pool on a reference of the origin that it takes over, also when it fails. */
 int sim_new(struct sim_origin *origin, enum pool_class class, struct sim **out);
 void sim_origin_put(struct sim_origin *o);
+/* Gives back everything but the reference of the origin. */
+void sim_free(struct sim *s);
 
 /* Zeroed memory that costs nothing until it is touched. NULL without memory. */
 void *sim_lazy_alloc(uint64_t bytes);

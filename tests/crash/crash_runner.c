@@ -270,7 +270,7 @@ static int verify_outcomes(struct run *run, const struct pool *captured, bool fi
 	uint64_t all = sim_outcomes(pending), n = min_u64(all, max);
 	int err = 0;
 
-	run->r->untried += all - n;
+	run->r->untried += level == 0 ? all - n : 0;
 	if (pending == 0)
 		torn = 0;
 	for (uint64_t k = 0; k < n + torn && !err && run->r->failed < CRASH_FAILED_MAX; k++) {

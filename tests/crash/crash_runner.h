@@ -57,7 +57,7 @@ struct crash_result {
 	uint64_t states;          /* states verified, both kinds */
 	uint64_t recovery_states; /* of these, after a crash during recovery */
 	uint64_t repeated;        /* states not verified because an equal one was */
-	uint64_t untried;         /* outcomes beyond the limits */
+	uint64_t untried;         /* outcomes of the act's crashes beyond outcomes_max */
 	uint64_t failed;
 	bool skipped;                /* CRASH names another case */
 	char first_id[CRASH_ID_MAX]; /* of the first failure: the CRASH variable's value */
