@@ -31,19 +31,18 @@ static void a_holder_that_releases_in_time_is_not_forced(void **state)
 static void a_silent_holder_is_forced_at_the_deadline(void **state)
 {
 	struct rig *r = *state;
-	struct fake_pin pin = {0};
 	uint64_t la = grant(r, &r->a, 1, R(0, 64 * K), LEASE_READ);
 	struct lease_break *b;
 
-	attach(r, la, &pin);
+	attach(r, la, &r->pin[0]);
 	b = start_break(r, &r->c, R(0, 64 * K), 0);
 	forward(r, D_NS - 1);
 	assert_false(lease_break_done(b));
-	assert_int_equal(pin.drains, 0);
+	assert_int_equal(r->pin[0].drains, 0);
 	forward(r, 1);
 	assert_true(lease_break_done(b));
-	assert_int_equal(pin.drains, 1);
-	assert_int_equal(pin.gone, 1);
+	assert_int_equal(r->pin[0].drains, 1);
+	assert_int_equal(r->pin[0].gone, 1);
 	assert_int_equal(r->a.n, 2);
 	assert_true(r->a.notes[1].revoked);
 	assert_int_equal(r->a.notes[1].text.lease, la);
@@ -56,12 +55,11 @@ static void a_silent_holder_is_forced_at_the_deadline(void **state)
 static void only_the_changed_range_is_recalled_and_lost(void **state)
 {
 	struct rig *r = *state;
-	struct fake_pin pin = {0};
 	uint64_t la = grant(r, &r->a, 1, R(0, 64 * K), LEASE_READ);
 	struct lease_info info;
 	struct lease_break *b;
 
-	attach(r, la, &pin);
+	attach(r, la, &r->pin[0]);
 	b = start_break(r, &r->c, R(16 * K, 48 * K), 0);
 	assert_range(r->a.notes[0].text.range, 16 * K, 48 * K);
 	assert_true(look(r, la, &info));
@@ -69,8 +67,8 @@ static void only_the_changed_range_is_recalled_and_lost(void **state)
 	assert_int_equal(info.recall_left_ns, D_NS);
 	forward(r, D_NS);
 	assert_true(lease_break_done(b));
-	assert_range(pin.last, 16 * K, 48 * K);
-	assert_int_equal(pin.gone, 0);
+	assert_range(r->pin[0].last, 16 * K, 48 * K);
+	assert_int_equal(r->pin[0].gone, 0);
 	assert_true(look(r, la, &info));
 	assert_int_equal(info.state, LEASE_GRANTED);
 	assert_int_equal(info.bytes, 32 * K);
@@ -79,7 +77,7 @@ static void only_the_changed_range_is_recalled_and_lost(void **state)
 	assert_receipt(r, R(0, 16 * K), -EBUSY);
 	lease_break_end(b);
 	assert_int_equal(lease_release(r->a.session, la, R_ALL), 0);
-	assert_int_equal(pin.gone, 1);
+	assert_int_equal(r->pin[0].gone, 1);
 }
 
 /* L4: a lease that the range does not touch hears nothing. */
@@ -175,7 +173,6 @@ static void the_smaller_deadline_counts(void **state)
 static void no_time_means_at_once(void **state)
 {
 	struct rig *r = *state;
-	struct fake_pin pin = {0};
 	struct lease_grant_args args = {.anchor = &r->file,
 					.session = r->b.session,
 					.range = R(0, K),
@@ -184,10 +181,10 @@ static void no_time_means_at_once(void **state)
 	struct lease_grant got;
 	struct lease_break *b;
 
-	attach(r, grant(r, &r->a, 1, R(0, K), LEASE_READ), &pin);
+	attach(r, grant(r, &r->a, 1, R(0, K), LEASE_READ), &r->pin[0]);
 	b = start_break(r, NULL, R_ALL, LEASE_DEADLINE_NOW);
 	assert_true(lease_break_done(b));
-	assert_int_equal(pin.drains, 1);
+	assert_int_equal(r->pin[0].drains, 1);
 	assert_int_equal(r->a.n, 1);
 	assert_true(r->a.notes[0].revoked);
 	lease_break_end(b);
@@ -340,19 +337,18 @@ static void other_leases_of_the_session_survive_a_revocation(void **state)
 static void closing_during_a_break_lets_it_go_on(void **state)
 {
 	struct rig *r = *state;
-	struct fake_pin p1 = {0}, p2 = {0};
 	struct lease_break *b;
 
-	attach(r, grant(r, &r->a, 5, R(0, K), LEASE_READ), &p1);
-	attach(r, grant(r, &r->a, 6, R(0, K), LEASE_READ), &p2);
+	attach(r, grant(r, &r->a, 5, R(0, K), LEASE_READ), &r->pin[0]);
+	attach(r, grant(r, &r->a, 6, R(0, K), LEASE_READ), &r->pin[1]);
 	b = start_break(r, NULL, R_ALL, 0);
 	lease_handle_close(r->a.session, 5);
-	assert_int_equal(p1.drains, 1);
-	assert_int_equal(p1.gone, 1);
-	assert_int_equal(p2.drains, 0);
+	assert_int_equal(r->pin[0].drains, 1);
+	assert_int_equal(r->pin[0].gone, 1);
+	assert_int_equal(r->pin[1].drains, 0);
 	assert_false(lease_break_done(b));
 	lease_handle_close(r->a.session, 6);
-	assert_int_equal(p2.gone, 1);
+	assert_int_equal(r->pin[1].gone, 1);
 	assert_true(lease_break_done(b));
 	lease_break_end(b);
 }
