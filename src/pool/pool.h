@@ -76,8 +76,8 @@ int pool_create(const struct pool_create_args *args, struct pool **out);
 int pool_open(const char *path, bool read_only, struct pool **out);
 /*
  * Takes the page faults of first use now: allocates a memfd's memory in full (it is sparse otherwise) and maps every
- * page. For pools that are to be fast from the first byte; costs about a second per GiB. -ENOSPC or -ENOMEM; the pool
- * stays usable. Measured (docs/design.md): fallocate and then MADV_POPULATE_WRITE is a fifth of the faults' cost.
+ * page. For pools that are to be fast from the first byte; costs one to two seconds per GiB, the faults on the way
+ * three to eight. -ENOSPC or -ENOMEM; the pool stays usable.
  */
 int pool_populate(struct pool *p);
 /* Unmaps and unlocks. Nothing is flushed. NULL is allowed. */
