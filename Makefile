@@ -12,7 +12,7 @@ help:
 	@echo "make demo    install what is needed, build, run the main job   (INPUT=DIR: on your own tree)"
 	@echo "make check   the same, then all tests; the last line counts them"
 	@echo "make bench   measure against the peers; table and build/bench.json   (ROWS='rma_*': some)"
-	@echo "make format  clang-format all sources;  make lint: layers, formatting, SPDX lines"
+	@echo "make format  clang-format all sources;  make lint: layers, rules, formatting"
 
 deps:
 	@scripts/install-deps
@@ -40,6 +40,7 @@ bench: build
 lint:
 	@scripts/check-layers
 	@scripts/check-style
+	@scripts/check-rules
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
