@@ -111,6 +111,11 @@ static bool must_wait_to_cut(const struct lease_break *b)
 	return false;
 }
 
+static bool break_wants(const void *ctx, const struct piece *p)
+{
+	return break_matches(ctx, p);
+}
+
 /* Recalls and counts everyone who must go. On -ENOMEM some have been recalled already. Holds LEASE. */
 static int break_arm(struct lease_break *b, struct notices *out)
 {
@@ -119,19 +124,19 @@ static int break_arm(struct lease_break *b, struct notices *out)
 	struct piece *p;
 	int err;
 
-	for (p = interval_first(&b->object->index, b->range); p; p = interval_next(p, b->range)) {
+	err = pieces_cut_at(b->object, b->range.start, break_wants, b);
+	if (err == 0)
+		err = pieces_cut_at(b->object, b->range.end, break_wants, b);
+	for (p = interval_first(&b->object->index, b->range); p && err == 0; p = interval_next(p, b->range)) {
 		if (!break_matches(b, p))
 			continue;
 		/* What is on its way out is only waited for. */
-		if (p->work != PIECE_GOING) {
-			err = p->work == PIECE_IDLE ? piece_trim(&p, b->range) : 0;
-			if (err == 0)
-				err = piece_recall(p, &why, out);
-			if (err)
-				return err;
-		}
+		if (p->work != PIECE_GOING)
+			err = piece_recall(p, &why, out);
 		b->left++;
 	}
+	if (err)
+		return err;
 	b->armed = true;
 	b->shard->counts.breaks++;
 	if (b->left == 0)

@@ -225,6 +225,9 @@ void session_call_end(struct lease_session *s);
 void lease_move(struct lease *l, enum lease_state to);
 /* Cuts p at `at`, strictly inside; the new piece is the upper part. NULL: no memory. p is idle. */
 struct piece *piece_split(struct piece *p, uint64_t at);
+typedef bool piece_filter(const void *ctx, const struct piece *p);
+/* Cuts every idle piece that the filter wants and that has `at` inside it: 0, -ENOMEM. */
+int pieces_cut_at(struct lease_object *o, uint64_t at, piece_filter *wants, const void *ctx);
 /* Cuts p so that it lies in range, whose part of p is not empty: 0, -ENOMEM. */
 int piece_trim(struct piece **p, struct range range);
 /* Joins p with like neighbours of its lease that are under no recall; returns the piece that now holds p's range. */

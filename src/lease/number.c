@@ -112,7 +112,8 @@ void number_remove(struct number_table *t, struct lease *l)
 	*at = l->chain;
 	l->chain = NULL;
 	t->count--;
-	if (t->buckets > NUMBER_SEGMENT && t->count < t->buckets / 2)
+	/* Two for one, so that the table keeps up with its leases down to the least. */
+	for (int i = 0; i < 2 && t->buckets > NUMBER_SEGMENT && t->count < t->buckets / 2; i++)
 		table_shrink(t);
 }
 

@@ -18,9 +18,16 @@ struct own {
 	struct piece *pieces; /* PIECE_OWN, by ->batch */
 };
 
-static bool own_wants(const struct own *w, const struct piece *p)
+static bool own_wants(const void *ctx, const struct piece *p)
 {
+	const struct own *w = ctx;
+
 	return p->lease->session == w->owner;
+}
+
+static bool own_pinned(const void *ctx, const struct piece *p)
+{
+	return own_wants(ctx, p) && p->lease->pins;
 }
 
 /* Whether another thread is at work on one of them. */
@@ -41,6 +48,11 @@ static int own_collect(struct own *w)
 	struct piece *p;
 	int err;
 
+	err = pieces_cut_at(w->object, w->range.start, own_pinned, w);
+	if (err == 0)
+		err = pieces_cut_at(w->object, w->range.end, own_pinned, w);
+	if (err)
+		return err;
 	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(p, w->range)) {
 		if (!own_wants(w, p))
 			continue;
@@ -48,9 +60,6 @@ static int own_collect(struct own *w)
 		p->lease->seq++;
 		if (!p->lease->pins)
 			continue;
-		err = piece_trim(&p, w->range);
-		if (err)
-			return err;
 		p->work = PIECE_OWN;
 		p->own_seq = p->lease->seq;
 		p->batch = w->pieces;
@@ -90,8 +99,6 @@ static bool own_begin(struct lease_anchor *an, struct own *w, int *err)
 	}
 	if (w->object)
 		*err = own_collect(w);
-	if (*err)
-		own_finish(w, true);
 	lock_drop(&sh->lock);
 	return w->pieces != NULL;
 }

@@ -61,6 +61,24 @@ struct piece *piece_split(struct piece *p, uint64_t at)
 	return q;
 }
 
+/*
+ * Two passes over the ends, not one over the range: the upper part of a cut begins further on in the index, and a walk
+ * that went on from there would miss what it overtook.
+ */
+int pieces_cut_at(struct lease_object *o, uint64_t at, piece_filter *wants, const void *ctx)
+{
+	struct range below = {at - 1, at};
+	struct piece *p;
+
+	if (at == 0)
+		return 0;
+	for (p = interval_first(&o->index, below); p; p = interval_next(p, below)) {
+		if (p->range.end > at && p->work == PIECE_IDLE && wants(ctx, p) && !piece_split(p, at))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 int piece_trim(struct piece **p, struct range range)
 {
 	struct piece *upper;
