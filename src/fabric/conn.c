@@ -59,6 +59,7 @@ static void op_move(struct fabric_op *op, enum op_state to)
 void conn_complete(struct fabric_conn *c, struct fabric_op *op, int status)
 {
 	op->status = status;
+	c->flying -= op->len;
 	if (op->flags & FABRIC_OP_WAITED) {
 		c->outstanding--;
 		/* From here on it's the waiter's. */
@@ -186,7 +187,7 @@ static void conn_lead(struct fabric_conn *c, struct wish *w, uint64_t deadline)
 			break;
 		if (idle_since == 0)
 			idle_since = now;
-		if (now - idle_since < c->spin_ns) {
+		if (now - idle_since < c->spin_ns + min_u64(c->flying, SPIN_BYTES_MOST)) {
 			step_aside(c);
 			continue;
 		}
@@ -257,6 +258,7 @@ static int post_locked(struct fabric_conn *c, struct fabric_op *op)
 	if (c->outstanding >= FABRIC_DEPTH_MAX)
 		return -EBUSY;
 	c->outstanding++;
+	c->flying += op->len;
 	op->next = NULL;
 	op->conn.sent = op->conn.done = 0;
 	op->conn.parts = 0;
@@ -280,6 +282,7 @@ static int post_direct(struct fabric_conn *c, struct fabric_op *op)
 		return -EBUSY;
 	}
 	c->outstanding++;
+	c->flying += op->len;
 	lock_drop(&c->lock);
 	c->ops->direct(c, op);
 	lock_take(&c->lock);
@@ -352,13 +355,23 @@ void conn_mfree(struct fabric_conn *c, void *buf)
 
 void *fabric_buffer_get(struct fabric_conn *c, size_t len)
 {
-	return len == 0 ? NULL : c->ops->buffer_get(c, len);
+	void *buf;
+
+	if (len == 0)
+		return NULL;
+	conn_enter(c);
+	buf = c->ops->buffer_get(c, len);
+	lock_drop(&c->lock);
+	return buf;
 }
 
 void fabric_buffer_put(struct fabric_conn *c, void *buf)
 {
-	if (buf)
-		c->ops->buffer_put(c, buf);
+	if (!buf)
+		return;
+	conn_enter(c);
+	c->ops->buffer_put(c, buf);
+	lock_drop(&c->lock);
 }
 
 void fabric_conn_shutdown(struct fabric_conn *c)

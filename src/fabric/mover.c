@@ -26,6 +26,7 @@
 #define EPOLL_EVERY     32 /* rounds of polling between two looks at epoll */
 #define SPIN_LEAST_PART 16 /* adaptive spinning goes down to this part of spin_ns */
 #define SPIN_DEFAULT_NS 50000
+#define SPIN_BYTES_MOST 1000000u /* after a burst: a nanosecond longer for each of its bytes, up to this */
 
 void mover_init(struct mover *m, const char *name, uint64_t spin_ns)
 {
@@ -77,10 +78,15 @@ static void path_end(struct mover *m, struct fabric_path *p)
 
 static void path_turn(struct mover *m, struct fabric_path *p, uint64_t now)
 {
-	uint64_t spin_ns = m->hot_count > HOT_POLLED_MAX ? 0 : m->spin_now_ns;
+	uint64_t before = p->moved, spin_ns = 0;
 
+	/* The peer needs time for what it got before it asks for more. */
+	if (m->hot_count <= HOT_POLLED_MAX)
+		spin_ns = m->spin_now_ns + min_u64(p->burst, SPIN_BYTES_MOST);
 	switch (p->ops->turn(p)) {
 	case TURN_MOVED:
+		p->burst = p->moved - before + (p->idle ? 0 : p->burst);
+		p->idle = false;
 		p->busy_ns = now;
 		m->busy_ns = now;
 		m->spin_now_ns = m->spin_ns;
@@ -90,6 +96,7 @@ static void path_turn(struct mover *m, struct fabric_path *p, uint64_t now)
 		path_cool(m, p);
 		return;
 	case TURN_IDLE:
+		p->idle = true;
 		if (now - p->busy_ns < spin_ns)
 			return;
 		if (!p->ops->arm(p)) {

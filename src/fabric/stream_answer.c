@@ -135,8 +135,10 @@ enum turn answers_send(struct stream_path *sp)
 		key_leave(&b.holds[i]);
 	if (sent < 0 && sent != -EAGAIN)
 		return TURN_END;
-	if (sent > 0)
+	if (sent > 0) {
 		answers_advance(sp, (uint64_t)sent);
+		sp->path.moved += (uint64_t)sent;
+	}
 	sp->blocked = sent < 0 || (uint64_t)sent < b.bytes;
 	mover_watch(&sp->path, 0, EPOLLET | EPOLLIN | EPOLLRDHUP | (sp->blocked ? (unsigned)EPOLLOUT : 0));
 	return sent > 0 ? TURN_MOVED : TURN_PARKED;

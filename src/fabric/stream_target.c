@@ -185,6 +185,7 @@ static enum turn stream_receive(struct stream_path *sp)
 			return TURN_END;
 		done = TURN_MOVED;
 		bytes += (uint64_t)n;
+		sp->path.moved += (uint64_t)n;
 	}
 }
 
