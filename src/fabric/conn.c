@@ -22,7 +22,8 @@
 #include "fabric/status.h"
 
 #define SPIN_DEFAULT_NS 50000
-#define BUFFER_ALIGN    4096u
+#define BUFFER_ALIGN 4096u
+#define SPIN_BYTES_MOST 1000000u /* spin a nanosecond longer for every byte under way, up to this */
 
 int conn_init(struct fabric_conn *c, const struct conn_ops *ops, const struct fabric_conn_options *opt)
 {
