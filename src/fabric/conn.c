@@ -138,11 +138,11 @@ static bool conn_wanted(struct fabric_conn *c)
 }
 
 /* A thread that wants the lock gets it now. */
-static void step_aside(struct fabric_conn *c)
+static void step_aside(struct fabric_conn *c, uint64_t spun_ns)
 {
 	lock_drop(&c->lock);
 	do
-		cpu_relax();
+		spin_relax(spun_ns);
 	while (conn_wanted(c));
 	lock_take(&c->lock);
 }
@@ -180,7 +180,7 @@ static void conn_lead(struct fabric_conn *c, struct wish *w, uint64_t deadline)
 		if (moved) {
 			idle_since = 0;
 			if (conn_wanted(c))
-				step_aside(c);
+				step_aside(c, 0);
 			continue;
 		}
 		now = clock_now_ns();
@@ -189,7 +189,7 @@ static void conn_lead(struct fabric_conn *c, struct wish *w, uint64_t deadline)
 		if (idle_since == 0)
 			idle_since = now;
 		if (now - idle_since < c->spin_ns + min_u64(c->flying, SPIN_BYTES_MOST)) {
-			step_aside(c);
+			step_aside(c, now - idle_since);
 			continue;
 		}
 		conn_sleep(c, left_until(deadline, now));

@@ -187,7 +187,7 @@ static void *mover_run(void *arg)
 		else if (++round % EPOLL_EVERY == 0)
 			mover_events(m, false);
 		else
-			cpu_relax();
+			spin_relax(now - m->busy_ns);
 	}
 }
 

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a spinning thread does between two looks. */
+/*
+ * What a spinning thread does between two looks: at first nothing, then it lets others run, because what it waits for may be
+ * on the same processor.
+ */
 #ifndef LH_FABRIC_RELAX_H
 #define LH_FABRIC_RELAX_H
+
+#include <sched.h>
+#include <stdint.h>
+
+#define RELAX_YIELD_NS 3000u
 
 static inline void cpu_relax(void)
 {
@@ -12,6 +20,14 @@ static inline void cpu_relax(void)
 #else
 	__asm__ volatile("" ::: "memory");
 #endif
+}
+
+static inline void spin_relax(uint64_t spun_ns)
+{
+	if (spun_ns < RELAX_YIELD_NS)
+		cpu_relax();
+	else
+		sched_yield();
 }
 
 #endif
