@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Calls on names, and directories. */
+#include "server/calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+/* As everywhere on the wire: UINT32_MAX, INT64_MAX leave a value as it is. */
+#define ID_UNCHANGED   UINT32_MAX
+#define TIME_UNCHANGED INT64_MAX
+
+static struct fs *fs_of(const struct call *c)
+{
+	return c->session->server->fs;
+}
+
+void call_attr(struct proto_attr *out, const struct fs_attr *in)
+{
+	*out = (struct proto_attr){.ino = in->ino,
+				   .mode = in->mode,
+				   .nlink = in->nlink,
+				   .uid = in->uid,
+				   .gid = in->gid,
+				   .size = in->size,
+				   .blocks = in->blocks,
+				   .atime_ns = in->atime_ns,
+				   .mtime_ns = in->mtime_ns,
+				   .ctime_ns = in->ctime_ns,
+				   .btime_ns = in->btime_ns};
+}
+
+int call_path_stat(struct call *c)
+{
+	struct fs_attr attr;
+	int err = fs_stat(fs_of(c), &c->who, call_path(c, 0, c->in->path_stat.path), c->in->path_stat.follow, &attr);
+
+	if (!err)
+		call_attr(&c->out.attr, &attr);
+	return err;
+}
+
+int call_path_mkdir(struct call *c)
+{
+	return fs_mkdir(fs_of(c), &c->who, call_path(c, 0, c->in->path_mode.path), c->in->path_mode.mode);
+}
+
+int call_path_rmdir(struct call *c)
+{
+	return fs_rmdir(fs_of(c), &c->who, call_path(c, 0, c->in->path.path));
+}
+
+int call_path_unlink(struct call *c)
+{
+	return fs_unlink(fs_of(c), &c->who, call_path(c, 0, c->in->path.path));
+}
+
+int call_path_rename(struct call *c)
+{
+	const struct proto_rename *in = &c->in->rename;
+	unsigned flags = (in->flags & LH_RENAME_NOREPLACE ? RENAME_NOREPLACE : 0) |
+			 (in->flags & LH_RENAME_EXCHANGE ? RENAME_EXCHANGE : 0);
+
+	return fs_rename(fs_of(c), &c->who, call_path(c, 0, in->from), call_path(c, 1, in->to), flags);
+}
+
+int call_path_link(struct call *c)
+{
+	const struct proto_two_paths *in = &c->in->two_paths;
+
+	return fs_link(fs_of(c), &c->who, call_path(c, 0, in->from), call_path(c, 1, in->to));
+}
+
+int call_path_symlink(struct call *c)
+{
+	const struct proto_two_paths *in = &c->in->two_paths;
+
+	return fs_symlink(fs_of(c), &c->who, call_path(c, 0, in->from), call_path(c, 1, in->to));
+}
+
+int call_path_readlink(struct call *c)
+{
+	const char *path = call_path(c, 0, c->in->path.path);
+	ssize_t n = fs_readlink(fs_of(c), &c->who, path, c->path[1], PROTO_PATH_MAX);
+
+	if (n < 0)
+		return (int)n;
+	c->out.target.target = (struct proto_str){.bytes = c->path[1], .len = (uint32_t)n};
+	return 0;
+}
+
+int call_path_chmod(struct call *c)
+{
+	struct fs_setattr set = {.mask = FS_SET_MODE, .mode = c->in->path_mode.mode};
+
+	return fs_setattr(fs_of(c), &c->who, call_path(c, 0, c->in->path_mode.path), true, &set);
+}
+
+int call_path_chown(struct call *c)
+{
+	const struct proto_chown *in = &c->in->chown;
+	struct fs_setattr set = {.uid = in->uid, .gid = in->gid};
+
+	set.mask = (in->uid != ID_UNCHANGED ? FS_SET_UID : 0) | (in->gid != ID_UNCHANGED ? FS_SET_GID : 0);
+	return fs_setattr(fs_of(c), &c->who, call_path(c, 0, in->path), true, &set);
+}
+
+int call_path_set_times(struct call *c)
+{
+	const struct proto_set_times *in = &c->in->set_times;
+	struct fs_setattr set = {.atime_ns = in->atime_ns, .mtime_ns = in->mtime_ns};
+
+	set.mask =
+	    (in->atime_ns != TIME_UNCHANGED ? FS_SET_ATIME : 0) | (in->mtime_ns != TIME_UNCHANGED ? FS_SET_MTIME : 0);
+	return fs_setattr(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow, &set);
+}
+
+/* --- directories --- */
+
+int call_opened(struct call *c, struct fs_handle *fh)
+{
+	struct fs_attr attr;
+	uint64_t number;
+	int err = fs_fstat(fh, &attr);
+
+	if (!err)
+		err = handle_add(c->session, fh, &number);
+	if (err) {
+		fs_close(fh, c->session->leases, 0);
+		return err;
+	}
+	c->out.opened.handle = number;
+	call_attr(&c->out.opened.attr, &attr);
+	return 0;
+}
+
+int call_dir_open(struct call *c)
+{
+	struct fs_handle *fh;
+	int err = fs_open(fs_of(c), &c->who, call_path(c, 0, c->in->path.path), O_RDONLY | O_DIRECTORY, 0, &fh);
+
+	return err ? err : call_opened(c, fh);
+}
+
+struct listing {
+	struct proto_dirent entries[PROTO_DIRENTS_MAX];
+	char names[PROTO_DIRENTS_MAX][PROTO_NAME_MAX];
+	unsigned count, max;
+	bool more;
+};
+
+static bool list_entry(void *ctx, const struct fs_dirent *d)
+{
+	struct listing *l = ctx;
+
+	if (l->count == l->max) {
+		l->more = true;
+		return false;
+	}
+	memcpy(l->names[l->count], d->name, d->name_len);
+	l->entries[l->count] = (struct proto_dirent){.ino = d->ino,
+						     .cookie = d->cookie,
+						     .type = d->type,
+						     .name = {.bytes = l->names[l->count], .len = d->name_len}};
+	l->count++;
+	return true;
+}
+
+int call_dir_read(struct call *c)
+{
+	const struct proto_dir_read *in = &c->in->dir_read;
+	struct listing *l = malloc(sizeof(*l));
+	struct fs_handle *fh;
+	int err;
+
+	c->scratch = l;
+	if (!l)
+		return -ENOMEM;
+	l->count = 0;
+	l->max = in->max;
+	l->more = false;
+	err = handle_get(c->session, in->handle, &fh);
+	if (err)
+		return err;
+	err = fs_readdir(fh, &c->who, in->cookie, list_entry, l);
+	handle_put(c->session, in->handle);
+	if (err)
+		return err;
+	c->out.dirents = (struct proto_dirents){.end = !l->more, .entries = {.host = l->entries, .count = l->count}};
+	return 0;
+}

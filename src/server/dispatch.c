@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From a checked request to its answer: which call carries it out, and where. The loop runs what takes microseconds and
+ * waits for nobody; TRY calls go to a worker only when they find that they would have to wait; the rest goes there at
+ * once.
+ */
+#include "server/calls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+enum where { INLINE, TRY, WORKER };
+
+struct entry {
+	int (*call)(struct call *c);
+	enum where where;
+	bool changes; /* refused in read-only sessions */
+};
+
+#define TYPES 128u
+static const struct entry entries[TYPES] = {
+    [PROTO_PING] = {call_ping, INLINE, false},
+    [PROTO_FS_SYNC] = {call_fs_sync, WORKER, false},
+    [PROTO_FS_STAT] = {call_fs_stat, WORKER, false},
+    [PROTO_FS_LEASES] = {call_fs_leases, WORKER, false},
+    [PROTO_FS_REVOKE] = {call_fs_revoke, WORKER, false},
+    [PROTO_FS_LEASE_STATS] = {call_fs_lease_stats, INLINE, false},
+    [PROTO_PATH_STAT] = {call_path_stat, INLINE, false},
+    [PROTO_PATH_MKDIR] = {call_path_mkdir, WORKER, true},
+    [PROTO_PATH_RMDIR] = {call_path_rmdir, WORKER, true},
+    [PROTO_PATH_UNLINK] = {call_path_unlink, WORKER, true},
+    [PROTO_PATH_RENAME] = {call_path_rename, WORKER, true},
+    [PROTO_PATH_LINK] = {call_path_link, WORKER, true},
+    [PROTO_PATH_SYMLINK] = {call_path_symlink, WORKER, true},
+    [PROTO_PATH_READLINK] = {call_path_readlink, INLINE, false},
+    [PROTO_PATH_CHMOD] = {call_path_chmod, WORKER, true},
+    [PROTO_PATH_CHOWN] = {call_path_chown, WORKER, true},
+    [PROTO_PATH_SET_TIMES] = {call_path_set_times, WORKER, true},
+    [PROTO_DIR_OPEN] = {call_dir_open, INLINE, false},
+    [PROTO_DIR_READ] = {call_dir_read, WORKER, false},
+    [PROTO_DIR_CLOSE] = {call_handle_close, WORKER, false},
+    [PROTO_FILE_OPEN] = {call_file_open, TRY, false}, /* by its flags */
+    [PROTO_FILE_CLOSE] = {call_handle_close, WORKER, false},
+    [PROTO_FILE_STAT] = {call_file_stat, INLINE, false},
+    [PROTO_FILE_READ] = {call_file_read, TRY, false},
+    [PROTO_FILE_WRITE] = {call_file_write, WORKER, true},
+    [PROTO_FILE_TRUNCATE] = {call_file_truncate, WORKER, true},
+    [PROTO_FILE_PUNCH] = {call_file_punch, WORKER, true},
+    [PROTO_FILE_ALLOCATE] = {call_file_allocate, WORKER, true},
+    [PROTO_FILE_SYNC] = {call_file_sync, WORKER, false},
+    [PROTO_FILE_CLONE_RANGE] = {call_file_clone_range, WORKER, true},
+    [PROTO_FILE_RELOCATE] = {call_file_relocate, WORKER, true},
+    [PROTO_FILE_EXTENTS] = {call_file_extents, WORKER, false},
+    [PROTO_LEASE_GET] = {call_lease_get, TRY, false}, /* by its mode */
+    [PROTO_LEASE_RELEASE] = {call_lease_release, INLINE, false},
+    [PROTO_LEASE_COMMIT] = {call_lease_commit, WORKER, true},
+};
+
+/* P18: what must always get through is not counted. */
+static bool is_counted(unsigned type)
+{
+	return type != PROTO_LEASE_RELEASE && type != PROTO_PING;
+}
+
+void call_answering(struct call *c)
+{
+	if (c->counted)
+		atomic_fetch_sub(&c->session->outstanding, 1);
+	c->counted = false;
+}
+
+const char *call_path(struct call *c, unsigned which, struct proto_str s)
+{
+	bool fits = proto_str_copy(s, c->path[which], sizeof(c->path[which]));
+
+	assert(fits);
+	(void)fits;
+	return c->path[which];
+}
+
+int call_ping(struct call *c)
+{
+	return 0;
+}
+
+static void answer(struct call *c, int result)
+{
+	struct session *s = c->session;
+	union proto_body error = {0};
+
+	call_answering(c);
+	if (result == 0) {
+		output_reply(s, c->header, 0, &c->out);
+		return;
+	}
+	error.error.text = proto_str_of(fail_text());
+	output_reply(s, c->header, result, &error);
+}
+
+/* Returns false for CALL_LATER: nothing was answered. c is the caller's memory; its big path buffers are not cleared.
+ */
+static bool run(struct call *c, const struct entry *e)
+{
+	struct session *s = c->session;
+	int result;
+
+	fail_clear();
+	if (e->changes && s->read_only)
+		result = fail(-EROFS, "%s: this session was opened read-only", proto_type_name(c->header->type));
+	else
+		result = e->call(c);
+	if (result == CALL_LATER) {
+		assert(!c->may_wait);
+		return false;
+	}
+	if (result != CALL_ANSWERED)
+		answer(c, result);
+	free(c->scratch);
+	return true;
+}
+
+static void call_init(struct call *c, struct session *s, const struct proto_header *h, const union proto_body *in)
+{
+	c->session = s;
+	c->header = h;
+	c->in = in;
+	memset(&c->out, 0, sizeof(c->out));
+	c->who = (struct fs_caller){.cred = s->cred, .session = s->leases, .nowait = h->flags & PROTO_NOWAIT};
+	c->counted = is_counted(h->type);
+	c->scratch = NULL;
+}
+
+/* What a READ's answer may take of the output's room while it is made (P20). */
+static size_t reserve_of(const struct proto_header *h, const union proto_body *in)
+{
+	return h->type == PROTO_FILE_READ ? in->file_read.len : 0;
+}
+
+/* --- on a worker --- */
+
+static void job_free(struct job *job)
+{
+	free(job->message);
+	free(job);
+}
+
+static void job_run(struct job *job)
+{
+	struct session *s = job->session;
+	union proto_body in;
+	struct call c;
+	size_t reserved;
+	const char *rule = proto_body_decode(&job->header, job->message + PROTO_HEADER_SIZE, &in);
+
+	assert(!rule); /* our own copy of what was checked */
+	(void)rule;
+	reserved = reserve_of(&job->header, &in);
+	if (!atomic_load(&s->gone)) {
+		call_init(&c, s, &job->header, &in);
+		c.may_wait = true;
+		run(&c, &entries[job->header.type]);
+	}
+	if (reserved) {
+		atomic_fetch_sub(&s->reserved, reserved);
+		output_kick(s);
+	}
+	job_free(job);
+	session_put(s);
+}
+
+static struct job *job_new(struct session *s, const struct proto_header *h, const uint8_t *message, bool owned)
+{
+	struct job *job = malloc(sizeof(*job));
+
+	if (!job)
+		return NULL;
+	*job = (struct job){.session = s, .run = job_run, .header = *h};
+	if (owned) {
+		job->message = (uint8_t *)message;
+		return job;
+	}
+	job->message = malloc(h->length);
+	if (!job->message) {
+		free(job);
+		return NULL;
+	}
+	memcpy(job->message, message, h->length);
+	return job;
+}
+
+/* A request that no worker can be found for is answered as such. */
+static void refuse(struct session *s, const struct proto_header *h, size_t reserved)
+{
+	union proto_body body = {0};
+
+	body.error.text = proto_str_of("the server has no memory for another request");
+	if (is_counted(h->type))
+		atomic_fetch_sub(&s->outstanding, 1);
+	atomic_fetch_sub(&s->reserved, reserved);
+	output_reply(s, h, -ENOMEM, &body);
+}
+
+static enum dispatch_result to_worker(struct session *s, const struct proto_header *h, const union proto_body *in,
+				      const uint8_t *message, bool owned)
+{
+	bool lane = h->type == PROTO_LEASE_RELEASE;
+	size_t reserved = reserve_of(h, in);
+	struct job *job = job_new(s, h, message, owned);
+
+	atomic_fetch_add(&s->reserved, reserved);
+	if (!job) {
+		refuse(s, h, reserved);
+		return DISPATCH_DONE;
+	}
+	session_get(s);
+	if (workers_submit(lane ? s->server->lane : s->server->workers, job,
+			   lane ? 0 : s->server->limits.running_max) == 0)
+		return owned ? DISPATCH_TOOK : DISPATCH_DONE;
+	refuse(s, h, reserved);
+	session_put(s);
+	if (owned)
+		job->message = NULL;
+	job_free(job);
+	return DISPATCH_DONE;
+}
+
+/* --- in the loop --- */
+
+enum dispatch_result dispatch(struct session *s, const struct proto_header *h, union proto_body *body,
+			      const uint8_t *message, bool owned)
+{
+	const struct entry *e = &entries[h->type];
+	enum where where = e->where;
+	struct call c;
+
+	assert(e->call);
+	if (is_counted(h->type) && atomic_fetch_add(&s->outstanding, 1) >= s->server->limits.outstanding_max)
+		return DISPATCH_FULL;
+	/* A wide WRITE lease may have gigabytes to flush when it is given back. */
+	if (h->type == PROTO_LEASE_RELEASE && atomic_load(&s->wide_writes))
+		where = WORKER;
+	if (where != WORKER) {
+		call_init(&c, s, h, body);
+		c.may_wait = false;
+		if (run(&c, e))
+			return DISPATCH_DONE;
+	}
+	return to_worker(s, h, body, message, owned);
+}
