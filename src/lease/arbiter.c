@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -252,6 +253,8 @@ static void unmount_shard(struct lease_shard *sh, uint64_t deadline_ns)
 
 void lease_unmount(struct lease_arbiter *a, uint64_t deadline_ns)
 {
+	struct batch batch = {.how = LEASE_REVOKED};
+
 	lock_assert_none();
 	if (deadline_ns == LEASE_DEADLINE_NOW)
 		deadline_ns = 0;
@@ -261,12 +264,13 @@ void lease_unmount(struct lease_arbiter *a, uint64_t deadline_ns)
 	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
 		struct lease_shard *sh = &a->shards[i];
 
-		force_due(sh);
+		force_due(sh, &batch);
 		lock_take(&sh->lock);
 		while (sh->leases.count > 0)
 			shard_wait(sh);
 		lock_drop(&sh->lock);
 	}
+	batch_tell(&batch, UINT_MAX);
 }
 
 void lease_stats_read(struct lease_arbiter *a, struct lease_stats *out)

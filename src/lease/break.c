@@ -26,6 +26,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 static bool break_matches(const struct lease_break *b, const struct piece *p)
@@ -157,6 +158,7 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 {
 	struct lease_shard *sh = shard_of_object(a, args->anchor->object);
 	struct lease_break *b;
+	struct batch batch = {.how = LEASE_REVOKED};
 	struct notices notices;
 	int err;
 
@@ -198,7 +200,8 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	}
 	/* Whose time is up at once (D = 0) goes now, not when the timer finds the time. */
 	if (atomic_load_explicit(&sh->next_due_ns, memory_order_acquire) <= b->start_ns)
-		force_due(sh);
+		force_due(sh, &batch);
+	batch_tell(&batch, UINT_MAX);
 	*out = b;
 	return 0;
 }

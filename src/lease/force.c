@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -77,24 +78,35 @@ static void audit(const struct recall *r, const char *asked_by)
 		 (double)(n->now_ns - r->since_ns) / (double)NS_PER_MS);
 }
 
-static void revoked_tell(struct recall *forced, const char *asked_by)
+static void tell_one(struct recall *r, const char *asked_by)
 {
-	while (forced) {
-		struct recall *r = forced;
-
-		forced = r->next;
-		if (r->session->ops->revoked)
-			r->session->ops->revoked(r->session->ctx, &r->notice);
-		audit(r, asked_by);
-		session_call_end(r->session);
-		free(r);
-	}
+	if (r->session->ops->revoked)
+		r->session->ops->revoked(r->session->ctx, &r->notice);
+	audit(r, asked_by);
+	session_call_end(r->session);
+	free(r);
 }
 
-void batch_run(struct lease_shard *sh, struct batch *b)
+bool batch_tell(struct batch *b, unsigned max)
 {
-	struct recall *forced = NULL;
-	struct lease *ended = NULL;
+	lock_assert_not_held(RANK_LEASE);
+	for (unsigned i = 0; i < max && b->forced; i++) {
+		struct recall *r = b->forced;
+
+		b->forced = r->next;
+		tell_one(r, b->asked_by);
+	}
+	for (unsigned i = 0; i < max && b->ended; i++) {
+		struct lease *l = b->ended;
+
+		b->ended = l->chain;
+		lease_bury(l);
+	}
+	return b->forced || b->ended;
+}
+
+void batch_take(struct lease_shard *sh, struct batch *b)
+{
 	uint64_t now;
 
 	lock_assert_not_held(RANK_LEASE);
@@ -109,23 +121,21 @@ void batch_run(struct lease_shard *sh, struct batch *b)
 		b->pieces = p->batch;
 		if (b->how == LEASE_REVOKED) {
 			revoked_prepare(r, now);
-			r->next = forced;
-			forced = r;
+			r->next = b->forced;
+			b->forced = r;
 			sh->counts.forced++;
 			r = NULL;
 		}
 		l = piece_remove(p, b->how, now);
 		free(r);
 		if (l) {
-			l->chain = ended;
-			ended = l;
+			l->chain = b->ended;
+			b->ended = l;
 		}
 	}
 	b->n = 0;
 	shard_moved(sh);
 	lock_drop(&sh->lock);
-	revoked_tell(forced, b->asked_by);
-	lease_bury(ended);
 }
 
 /* Adds what is due. Returns true when something due is in the hands of lease_own_drain. Holds LEASE. */
@@ -144,22 +154,21 @@ static bool collect_due(struct lease_shard *sh, struct batch *b, uint64_t now_ns
 	return held_up;
 }
 
-void force_due(struct lease_shard *sh)
+void force_due(struct lease_shard *sh, struct batch *b)
 {
-	struct batch b = {.how = LEASE_REVOKED};
-	bool held_up;
+	bool more;
 
 	do {
 		lock_take(&sh->lock);
-		held_up = collect_due(sh, &b, arbiter_now(sh->arbiter));
-		if (!b.pieces && held_up)
+		more = collect_due(sh, b, arbiter_now(sh->arbiter));
+		if (!b->pieces && more)
 			shard_wait(sh);
 		lock_drop(&sh->lock);
-		if (b.pieces) {
-			batch_run(sh, &b);
-			held_up = true; /* there may be more than one batch */
+		if (b->pieces) {
+			batch_take(sh, b);
+			more = true; /* there may be more than one batch */
 		}
-	} while (held_up);
+	} while (more);
 }
 
 /* --- the administrator ----------------------------------------------------------------------------------------------
@@ -224,7 +233,8 @@ static void revoke_pass(struct lease_shard *sh, struct revoke *v)
 		shard_wait(sh);
 	lock_drop(&sh->lock);
 	if (v->batch.pieces)
-		batch_run(sh, &v->batch);
+		batch_take(sh, &v->batch);
+	batch_tell(&v->batch, UINT_MAX);
 }
 
 int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,

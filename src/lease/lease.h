@@ -12,8 +12,9 @@
  *
  * States: docs/semantics.md figure 1; a part of a lease under recall makes the lease RECALLING until that part is gone.
  *
- * Locks: LEASE (one per object), LEDGER. Callbacks (recall, revoked, drain) are called with none of ours held, and may be
- * called with the fs's INODE lock held by the calling thread (lease_own_drain), so they must not take INODE.
+ * Locks: LEASE (of the object's shard), LEDGER. Callbacks (recall, revoked, drain, gone) are called with none of ours held,
+ * and may be called with the fs's INODE lock held by the calling thread (lease_own_drain), so they must not take INODE.
+ * recall and revoked may call lease_release; drain and gone must not call the arbiter at all.
  */
 #ifndef LH_LEASE_LEASE_H
 #define LH_LEASE_LEASE_H
@@ -158,21 +159,30 @@ struct lease_grant {
 };
 /*
  * Grants, or -EAGAIN when a gate is closed on the range (then lease_gate_wait without locks, and try again), -EDQUOT,
- * -ENOMEM, -ESHUTDOWN after lease_unmount. Never waits; called with the fs's INODE lock held, so that what it promises is true.
+ * -ENOMEM, -EINVAL (empty range, no mode), -ESHUTDOWN after lease_unmount or while the session closes. Never waits; called
+ * with the fs's INODE lock held, so that what it promises is true.
  */
 int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, struct lease_grant *out);
 /* Waits until no gate touches the range: 0; -ETIMEDOUT after deadline_ns (absolute, UINT64_MAX for ever). No lock held. */
 int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns);
 
-/* Attaches a consumer: -ESTALE unless the lease is GRANTED (then the consumer takes its keys back by itself). */
+/*
+ * Attaches a consumer: -ESTALE unless the lease is GRANTED and as it was granted: no part released, recalled, or moved
+ * (lease_own_drain) since, that is, seq is still the grant's. Then the consumer takes back what it prepared; -ENOMEM too.
+ * First attach, then let the device in: a key that works before the attach may outlive the receipt (I3). From the attach
+ * on drain may be called at any moment, also before the first key exists; the consumer must not open what was drained.
+ * Between grant and attach hold INODE (shared), or the blocks may have moved (then the attach fails). bytes is the charge
+ * until the lease ends (stats, listings).
+ */
 int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin, uint64_t bytes);
 
 /*
  * The holder gives a range back (RANGE_ALL: everything). Drains the range's pins, then wakes breakers. A number that this
- * session does not hold counts as released: 0 (L11). The session's own releases only.
+ * session does not hold counts as released: 0 (L11). The session's own releases only. -ENOMEM only when a part in the
+ * middle is given back and there is no memory to remember two ends. Waits only for a drain that is under way.
  */
 int lease_release(struct lease_session *s, uint64_t lease, struct range range);
-/* L24: the last close of a handle. */
+/* L24: the last close of a handle. Its leases are drained and gone when it returns. */
 void lease_handle_close(struct lease_session *s, uint64_t handle);
 
 /* --- breaking: the fs's side ------------------------------------------------------------------------------------- */
@@ -200,15 +210,17 @@ struct lease_break_args {
 	uint64_t deadline_ns;		   /* how long at most; 0: each lease's own; LEASE_DEADLINE_NOW: force at once */
 };
 /*
- * Closes the gate (new grants on the range wait, I6), sends the recalls. Never waits. No lock held.
- * The effective deadline of a lease is the smaller of its own and the break's, from now.
+ * Closes the gate (new grants on the range wait, I6; everyone's, the owner's too), sends the recalls. Never waits for a
+ * holder. No lock held. The effective deadline of a lease is the smaller of its own and the break's, from now; whoever has
+ * none left gets no recall but is forced before the call returns. -EINVAL (empty range, no modes); -ENOMEM, after which
+ * some may have been recalled for nothing.
  */
 int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *args, struct lease_break **out);
-/* Waits until every one has released or was revoked (always ends, L7). No lock held. */
+/* Waits until every one has released or was revoked (always ends, L7). No lock of ours or the fs's held (asserted). */
 void lease_break_wait(struct lease_break *b);
 /* true when lease_break_wait would return at once. */
 bool lease_break_done(struct lease_break *b);
-/* Opens the gate and frees b. The change is done, or given up. NULL is allowed. */
+/* Opens the gate and frees b. The change is done, or given up (what was recalled stays recalled). NULL is allowed. */
 void lease_break_end(struct lease_break *b);
 /*
  * L9: leave the break to the arbiter: the recalls and deadlines go on, the gate opens when all are gone (so that the
@@ -218,13 +230,18 @@ void lease_break_detach(struct lease_break *b);
 
 /*
  * L5: the caller's own pins that reach the range are drained; its leases stay granted and their seq rises. Called under
- * INODE exclusive. `each` is called for every such lease so that the fs can place its pins anew after the move.
+ * INODE exclusive, always before lease_drained: it also makes sure that no pin prepared for the old blocks is attached.
+ * After the move lease_own_each calls `each` for every pin of the caller's leases there (not for leases without one), so
+ * that the fs can have it placed anew; from then on the pin counts as reaching the part again. -ENOMEM.
  */
 int lease_own_drain(struct lease_anchor *an, struct range range, const struct lease_session *owner);
 int lease_own_each(struct lease_anchor *an, struct range range, const struct lease_session *owner,
 		   void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part, void *pin),
 		   void *ctx);
-/* The receipt: 0 and *out when no pin of anybody reaches the range, else -EBUSY. Under INODE exclusive, or with the gate closed. */
+/*
+ * The receipt: 0 and *out when no pin of anybody reaches the range, and none can be attached that would (a lease as fresh
+ * as granted counts as a pin in the making); else -EBUSY. Under INODE exclusive, or with the gate closed.
+ */
 int lease_drained(struct lease_anchor *an, struct range range, struct drained *out);
 
 /* --- looking and administering ------------------------------------------------------------------------------------ */
@@ -240,12 +257,19 @@ struct lease_info {
 	uint64_t age_ns;
 	uint64_t recall_left_ns; /* 0 when not recalled */
 };
-/* Calls each() for a snapshot of the matching leases (object 0: all; session 0: all). Without locks. */
+/* Calls each() for a snapshot of the matching leases (object 0: all; session 0: all). Without locks. 0, -ENOMEM. */
 int lease_list(struct lease_arbiter *a, uint64_t object, uint64_t session,
 	       void (*each)(void *ctx, const struct lease_info *info), void *ctx);
-/* L26: revokes by force now: filters that are 0 do not filter (uid: UINT32_MAX). Returns how many. Logged as audit lines. */
-int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid, const char *asked_by);
-/* L36: no more grants; revokes all with LEASE_FOR_UNMOUNT after at most deadline_ns of notice; returns when drained. */
+/*
+ * L26: revokes by force now: filters that are 0 do not filter (uid: UINT32_MAX). Returns how many, when they are drained;
+ * -ENOMEM, after which some may be left. Logged as audit lines.
+ */
+int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,
+		 const char *asked_by);
+/*
+ * L36: no more grants; revokes all with LEASE_FOR_UNMOUNT after at most deadline_ns of notice (0: at once); returns when
+ * all are drained.
+ */
 void lease_unmount(struct lease_arbiter *a, uint64_t deadline_ns);
 
 /* What happened, for people: a ring of the last LEASE_TRACE_MAX events. */

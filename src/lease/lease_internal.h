@@ -230,28 +230,32 @@ typedef bool piece_filter(const void *ctx, const struct piece *p);
 int pieces_cut_at(struct lease_object *o, uint64_t at, piece_filter *wants, const void *ctx);
 /* Cuts p so that it lies in range, whose part of p is not empty: 0, -ENOMEM. */
 int piece_trim(struct piece **p, struct range range);
-/* Joins p with like neighbours of its lease that are under no recall; returns the piece that now holds p's range. */
-struct piece *piece_merge(struct piece *p);
-/* Takes p out of everything. Returns its lease when that was the last piece: the caller passes it to lease_bury. */
+/* Joins p with like neighbours of its lease that are under no recall; p may be gone afterwards. */
+void piece_merge(struct piece *p);
+/* Takes p out of everything. Returns its lease when that was the last piece: the caller buries it. */
 struct lease *piece_remove(struct piece *p, enum lease_state how, uint64_t now_ns);
 void piece_free(struct piece *p);
-/* Tells the pins that it is over and frees the leases, a list by ->chain. No lock of ours is held. */
-void lease_bury(struct lease *ended);
+/* Tells the pins that it is over and frees the lease. No lock of ours is held. */
+void lease_bury(struct lease *l);
 
 /* force.c */
 #define LEASE_BATCH_MAX 256
 struct batch {
 	unsigned n;
-	struct piece *pieces; /* PIECE_GOING, by ->batch */
-	enum lease_state how; /* LEASE_RELEASED or LEASE_REVOKED */
+	struct piece *pieces;  /* PIECE_GOING, of one shard, by ->batch */
+	enum lease_state how;  /* LEASE_RELEASED or LEASE_REVOKED */
+	struct recall *forced; /* taken, not told yet */
+	struct lease *ended;
 	const char *asked_by; /* for the audit; NULL: the break's asker */
 };
 /* Marks p as going and adds it. Holds LEASE. */
 void batch_add(struct batch *b, struct piece *p);
-/* Drains, removes, tells. No lock of ours is held. */
-void batch_run(struct lease_shard *sh, struct batch *b);
-/* Revokes what is due in this shard. No lock of ours is held. */
-void force_due(struct lease_shard *sh);
+/* Drains the pieces and takes them out. No lock of ours is held. */
+void batch_take(struct lease_shard *sh, struct batch *b);
+/* Tells the holders and the pins of at most max of what was taken. false: nothing is left to tell. No lock of ours. */
+bool batch_tell(struct batch *b, unsigned max);
+/* Takes what is due in this shard; the caller tells. No lock of ours is held. */
+void force_due(struct lease_shard *sh, struct batch *b);
 
 /* recall.c */
 struct recall_why {

@@ -119,22 +119,24 @@ static void piece_join(struct piece *lower, struct piece *upper)
 	piece_free(upper);
 }
 
-struct piece *piece_merge(struct piece *p)
+void piece_merge(struct piece *p)
 {
-	struct piece *q, *next;
+	struct piece *lower = NULL, *upper = NULL;
+	struct piece *q;
 
-	for (q = LIST_FIRST(&p->lease->pieces); q; q = next) {
-		next = LIST_NEXT(q, of_lease);
+	LIST_FOREACH(q, &p->lease->pieces, of_lease)
+	{
 		if (q == p || !piece_alike(p, q))
 			continue;
-		if (q->range.start == p->range.end) {
-			piece_join(p, q);
-		} else if (q->range.end == p->range.start) {
-			piece_join(q, p);
-			p = q;
-		}
+		if (q->range.start == p->range.end)
+			upper = q;
+		else if (q->range.end == p->range.start)
+			lower = q;
 	}
-	return p;
+	if (upper)
+		piece_join(p, upper);
+	if (lower)
+		piece_join(lower, p);
 }
 
 /* The last piece is gone. */
@@ -178,22 +180,18 @@ struct lease *piece_remove(struct piece *p, enum lease_state how, uint64_t now_n
 	return last ? l : NULL;
 }
 
-void lease_bury(struct lease *ended)
+void lease_bury(struct lease *l)
 {
-	while (ended) {
-		struct lease *l = ended;
-		struct lease_pin *pin = l->pins;
+	struct lease_pin *pin = l->pins;
 
-		ended = l->chain;
-		while (pin) {
-			struct lease_pin *next = pin->next;
+	while (pin) {
+		struct lease_pin *next = pin->next;
 
-			pin->ops->gone(pin->pin);
-			free(pin);
-			pin = next;
-		}
-		if (l->pins)
-			session_call_end(l->session);
-		free(l);
+		pin->ops->gone(pin->pin);
+		free(pin);
+		pin = next;
 	}
+	if (l->pins)
+		session_call_end(l->session);
+	free(l);
 }

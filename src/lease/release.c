@@ -62,13 +62,13 @@ static struct lease *remove_unpinned(struct lease_shard *sh, struct batch *b)
 		ended = piece_remove(p, LEASE_RELEASED, now);
 		free(r);
 	}
+	b->n = 0;
 	return ended;
 }
 
 int release_number(struct lease_shard *sh, const struct lease_session *s, uint64_t number, struct range range)
 {
 	struct batch b = {.how = LEASE_RELEASED};
-	struct lease *ended = NULL;
 	struct lease *l;
 	int err = 0;
 
@@ -83,13 +83,12 @@ int release_number(struct lease_shard *sh, const struct lease_session *s, uint64
 	if (b.pieces) {
 		count_release(sh, &b);
 		if (!l->pins)
-			ended = remove_unpinned(sh, &b);
+			b.ended = remove_unpinned(sh, &b);
 	}
 	lock_drop(&sh->lock);
 	if (b.pieces)
-		batch_run(sh, &b);
-	if (ended)
-		lease_bury(ended);
+		batch_take(sh, &b);
+	batch_tell(&b, 1); /* of one lease there is no more */
 	return err;
 }
 

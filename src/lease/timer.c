@@ -11,6 +11,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+/* How many are told of their end before the timer looks whether somebody else's time is up. */
+#define TELL_AT_ONCE 16
+
 static int recall_cmp(const struct recall *a, const struct recall *b)
 {
 	if (a->deadline_ns != b->deadline_ns)
@@ -68,7 +71,7 @@ void timer_poke(struct lease_shard *sh)
 	lock_drop(&a->ledger);
 }
 
-void lease_tick(struct lease_arbiter *a)
+static void take_due(struct lease_arbiter *a, struct batch *b)
 {
 	uint64_t now = arbiter_now(a);
 
@@ -76,14 +79,29 @@ void lease_tick(struct lease_arbiter *a)
 		struct lease_shard *sh = &a->shards[i];
 
 		if (atomic_load_explicit(&sh->next_due_ns, memory_order_acquire) <= now)
-			force_due(sh);
-		if (!a->opt.no_timer_thread)
-			continue;
-		/* A fake clock wakes nobody by itself. */
-		lock_take(&sh->lock);
-		shard_moved(sh);
-		lock_drop(&sh->lock);
+			force_due(sh, b);
 	}
+}
+
+/* A fake clock wakes nobody by itself. */
+static void wake_waiters(struct lease_arbiter *a)
+{
+	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
+		lock_take(&a->shards[i].lock);
+		shard_moved(&a->shards[i]);
+		lock_drop(&a->shards[i].lock);
+	}
+}
+
+void lease_tick(struct lease_arbiter *a)
+{
+	struct batch b = {.how = LEASE_REVOKED};
+
+	do {
+		take_due(a, &b);
+	} while (batch_tell(&b, TELL_AT_ONCE));
+	if (a->opt.no_timer_thread)
+		wake_waiters(a);
 }
 
 static uint64_t next_due(struct lease_arbiter *a)
