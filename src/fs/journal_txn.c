@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Building the items of one record. The first bytes of the buffer are kept for the record's header. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "fs/journal_impl.h"
+
+/* An operation of more than this many bytes of items is refused: no file map comes near. */
+#define TXN_MAX ((uint64_t)1 << 30)
+
+void jtxn_init(struct jtxn *t)
+{
+	t->buf = t->inline_buf;
+	t->len = sizeof(struct m_record);
+	t->room = sizeof(t->inline_buf);
+	t->error = 0;
+	t->frees = false;
+	t->items = 0;
+	t->max_ino = 0;
+}
+
+void jtxn_fini(struct jtxn *t)
+{
+	if (t->buf != t->inline_buf)
+		free(t->buf);
+	t->buf = NULL;
+}
+
+static int txn_grow(struct jtxn *t, uint64_t need)
+{
+	uint64_t room = (uint64_t)t->room * 2;
+	bool was_inline = t->buf == t->inline_buf;
+	uint8_t *buf;
+
+	while (room < need)
+		room *= 2;
+	if (need > TXN_MAX)
+		return -ENOMEM;
+	buf = realloc(was_inline ? NULL : t->buf, room);
+	if (buf == NULL)
+		return -ENOMEM;
+	if (was_inline)
+		memcpy(buf, t->inline_buf, t->len);
+	t->buf = buf;
+	t->room = (uint32_t)room;
+	return 0;
+}
+
+static void txn_add(struct jtxn *t, const struct item *it)
+{
+	uint32_t size = item_size(it);
+
+	if (t->error != 0)
+		return;
+	if (unlikely(size > t->room - t->len)) {
+		t->error = txn_grow(t, (uint64_t)t->len + size);
+		if (t->error != 0)
+			return;
+	}
+	item_encode(it, t->buf + t->len);
+	t->len += size;
+	t->items++;
+}
+
+void jtxn_inode(struct jtxn *t, const struct inode_attr *a)
+{
+	struct item it = {.type = ITEM_INODE, .ino = a->ino};
+
+	it.inode.size = a->size;
+	it.inode.rdev = a->rdev;
+	it.inode.mode = a->mode;
+	it.inode.uid = a->uid;
+	it.inode.gid = a->gid;
+	it.inode.flags = a->flags;
+	it.inode.atime_ns = a->atime_ns;
+	it.inode.mtime_ns = a->mtime_ns;
+	it.inode.ctime_ns = a->ctime_ns;
+	it.inode.btime_ns = a->btime_ns;
+	if (a->ino > t->max_ino)
+		t->max_ino = a->ino;
+	txn_add(t, &it);
+}
+
+void jtxn_forget(struct jtxn *t, uint64_t ino)
+{
+	txn_add(t, &(struct item){.type = ITEM_FORGET, .ino = ino});
+}
+
+void jtxn_symlink(struct jtxn *t, uint64_t ino, const char *target, uint32_t len)
+{
+	struct item it = {.type = ITEM_SYMLINK, .ino = ino, .name = {.name = target, .len = len}};
+
+	assert(len >= 1 && len <= FORMAT_TARGET_MAX);
+	txn_add(t, &it);
+}
+
+void jtxn_dirent(struct jtxn *t, uint64_t dir, uint64_t cookie, uint64_t ino, uint8_t type, const char *name,
+		 uint32_t len)
+{
+	struct item it = {
+	    .type = ITEM_DIRENT,
+	    .ino = dir,
+	    .name = {.name = name, .len = len, .dtype = type, .cookie = cookie, .target_ino = ino},
+	};
+
+	assert(format_name_ok(name, len) && cookie != 0);
+	txn_add(t, &it);
+}
+
+void jtxn_undirent(struct jtxn *t, uint64_t dir, uint64_t cookie)
+{
+	struct item it = {.type = ITEM_UNDIRENT, .ino = dir, .name = {.cookie = cookie}};
+
+	txn_add(t, &it);
+}
+
+void jtxn_map(struct jtxn *t, uint64_t ino, const struct extent *e)
+{
+	struct item it = {.type = ITEM_MAP, .ino = ino};
+
+	it.map.off = e->off;
+	it.map.start = e->start;
+	it.map.blocks = e->blocks;
+	/* EXT_ZEROED is memory's knowledge; on the medium the blocks are still unwritten. */
+	it.map.flags = (e->flags & (EXT_UNWRITTEN | EXT_ZEROED)) != 0 ? ITEM_MAP_UNWRITTEN : 0;
+	txn_add(t, &it);
+}
+
+void jtxn_unmap(struct jtxn *t, uint64_t ino, uint64_t off, uint64_t blocks)
+{
+	struct item it = {.type = ITEM_UNMAP, .ino = ino, .map = {.off = off, .blocks = blocks}};
+
+	assert(blocks > 0 && blocks <= UINT64_MAX - off);
+	txn_add(t, &it);
+}
