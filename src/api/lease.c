@@ -6,14 +6,17 @@
 #define LEASE_MODES (LH_LEASE_READ | LH_LEASE_WRITE)
 #define LEASE_FLAGS (LEASE_MODES | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW)
 
-static int check_options(const struct lh_lease_options *o, const char *call)
+/* Without a mode it is READ. */
+static int check_options(struct lh_lease_options *o, const char *call)
 {
 	uint32_t mode = o->flags & LEASE_MODES;
 
 	if (o->flags & ~LEASE_FLAGS)
 		return fail(-EINVAL, "%s: flags %#x: unknown bits", call, o->flags);
-	if (mode != LH_LEASE_READ && mode != LH_LEASE_WRITE)
-		return fail(-EINVAL, "%s: flags %#x: exactly one of LH_LEASE_READ and LH_LEASE_WRITE", call, o->flags);
+	if (mode == LEASE_MODES)
+		return fail(-EINVAL, "%s: LH_LEASE_READ and LH_LEASE_WRITE at once; get one lease for each", call);
+	if (mode == 0)
+		o->flags |= LH_LEASE_READ;
 	if (o->deadline_ns > API_NS_MAX)
 		return fail(-EINVAL, "%s: the deadline is longer than a year; it is in nanoseconds", call);
 	return 0;
@@ -30,9 +33,7 @@ int lh_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct 
 	if (err)
 		return err;
 	*out = NULL;
-	err = api_given(opt, "opt (it says READ or WRITE)", __func__);
-	if (!err)
-		err = api_take(&o, sizeof(o), opt, "lh_lease_options");
+	err = api_take(&o, sizeof(o), opt, "lh_lease_options");
 	if (!err)
 		err = check_options(&o, __func__);
 	if (err)

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The remote backend: the public calls over the wire. What its files share.
+ *
+ * Objects and who keeps them alive:
+ *   lh_fs     one session: a control connection (conn.h), the data path (data.h), the numbers of its leases.
+ *   lh_lease  what the application holds. It outlives the grants behind it: it heals (L15).
+ *   grant     one lease number of the server. A lease has one after lh_lease_get, and one more for every piece that was
+ *             recalled and got again. A grant ends when no run of it is left and the server was told so.
+ *
+ * Everything that the server says about leases runs in whichever thread reads the control connection, in the order of
+ * the wire, and never waits. So grants enter the tables there, before the next message is looked at (docs/protocol.md
+ * 5).
+ *
+ * Locks, outermost first: lh_fs.lock (CLIENT): numbers to grants, files, leases of a file. lh_lease.lock (PIN): map,
+ * what is in flight, what is to be released. Under both one may conn_tell, which never blocks. None is held over a
+ * call.
+ */
+#ifndef LH_CLIENT_CLIENT_H
+#define LH_CLIENT_CLIENT_H
+
+#include <stdatomic.h>
+
+#include <bsd/sys/queue.h>
+
+#include "api/backend.h"
+#include "base/error.h"
+#include "base/evqueue.h"
+#include "base/lock.h"
+#include "base/types.h"
+#include "client/address.h"
+#include "client/conn.h"
+#include "client/data.h"
+#include "client/map.h"
+#include "proto/proto.h"
+
+#define CLIENT_EVENTS_MAX     4096u /* of MANUAL leases, waiting to be read; more are lost, and their leases forced */
+#define CLIENT_BUCKETS        1024u
+#define CLIENT_REMEMBERED_MAX 65536u /* P48; over it the server is not sane */
+#define CLIENT_TRIES_MAX      16u    /* how often one piece may lose its key before it is moved by a call instead */
+#define CLIENT_PIECES_MAX     8u     /* runs that one step of a direct operation covers */
+
+struct grant {
+	struct grant *next; /* same bucket of the numbers */
+	TAILQ_ENTRY(grant) in_lease;
+	struct lh_lease *lease;
+	uint64_t number;
+	uint32_t seq; /* the highest seen */
+};
+TAILQ_HEAD(grant_list, grant);
+
+/* P48: a notice about a number whose grant may still be under way. */
+struct remembered {
+	struct remembered *next;
+	uint64_t number;
+	uint64_t upto; /* forget when no LEASE_GET up to this sequence waits */
+	uint32_t seq;
+	bool revoked;
+};
+
+struct lh_fs {
+	struct lh_fs_head head;
+	struct address address;
+	struct lh_open_options opt; /* defaults filled in */
+	struct proto_welcome welcome;
+	struct conn *conn;
+	struct data *data;
+	struct evqueue *events;
+	atomic_bool nowait;
+	atomic_uint handles; /* files, directories and queues that are open */
+
+	struct lock lock; /* CLIENT */
+	struct grant *grants[CLIENT_BUCKETS];
+	struct remembered *remembered;
+	unsigned remembered_count;
+	uint64_t continued; /* number of the grant whose answer continues in LAYOUTs */
+	struct call *continued_call;
+	TAILQ_HEAD(, lh_file) files;
+};
+
+struct lh_file {
+	struct lh_file_head head;
+	TAILQ_ENTRY(lh_file) in_fs;
+	uint64_t handle;
+	uint64_t ino;
+	int flags;
+	TAILQ_HEAD(, lh_lease) leases; /* under lh_fs.lock */
+};
+
+/* A direct operation: its range may not be released before it ended. */
+struct flight {
+	TAILQ_ENTRY(flight) in_lease;
+	struct range range;
+};
+
+/* A range that is to be released when nothing is in flight on it. */
+struct leaving {
+	struct leaving *next;
+	struct grant *grant;
+	struct range range;
+};
+
+struct lh_lease {
+	struct lh_lease_head head;
+	TAILQ_ENTRY(lh_lease) in_file;
+	uint32_t mode; /* enum proto_mode */
+	uint32_t flags;
+	uint64_t deadline_ns; /* as in LEASE_GET */
+	struct range window;  /* as asked, bytes */
+	atomic_ullong faults, recalls, revocations;
+
+	struct lock lock; /* PIN */
+	struct cond changed;
+	struct map map;
+	struct grant_list grants; /* under lh_fs.lock too */
+	TAILQ_HEAD(, flight) flying;
+	struct leaving *leaving;
+	struct range expected; /* what should be covered: granted, not known to be beyond the end of file */
+	uint64_t number;       /* of the newest grant */
+	uint64_t size;         /* of the file, as last told */
+	uint64_t changes;      /* counts what changed map or size */
+	bool size_old;         /* the size may have shrunk since */
+	bool faulting;         /* a thread asks for a missing piece; the others wait */
+	bool lost;             /* something was taken away: unknown means gone, not just unmapped */
+	bool dead;             /* with its session */
+};
+
+static inline struct lh_fs *lease_session(const struct lh_lease *l)
+{
+	return ((const struct lh_file_head *)l->head.file)->fs;
+}
+
+extern const struct lh_backend client_backend;
+
+/* The flags of a request of this session's. */
+unsigned client_flags(struct lh_fs *fs);
+
+/* client/fs.c, names.c, file.c, lease.c, io.c, queue.c: the table's members. */
+int client_fs_close(struct lh_fs *fs);
+int client_fs_sync(struct lh_fs *fs);
+int client_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
+void client_fs_set_nowait(struct lh_fs *fs, bool nowait);
+int client_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
+		     void *ctx);
+int client_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter);
+int client_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out);
+int client_fs_trace(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
+int client_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out);
+int client_path_mkdir(struct lh_fs *fs, const char *path, uint32_t mode);
+int client_path_rmdir(struct lh_fs *fs, const char *path);
+int client_path_unlink(struct lh_fs *fs, const char *path);
+int client_path_rename(struct lh_fs *fs, const char *from, const char *to, unsigned flags);
+int client_path_link(struct lh_fs *fs, const char *from, const char *to);
+int client_path_symlink(struct lh_fs *fs, const char *target, const char *path);
+ssize_t client_path_readlink(struct lh_fs *fs, const char *path, char *buf, size_t size);
+int client_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode);
+int client_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
+int client_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out);
+int client_dir_next(struct lh_dir *dir, struct lh_dirent *out);
+void client_dir_seek(struct lh_dir *dir, uint64_t cookie);
+void client_dir_close(struct lh_dir *dir);
+int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
+int client_file_close(struct lh_file *file);
+int client_file_stat(struct lh_file *file, struct lh_stat *out);
+ssize_t client_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off);
+ssize_t client_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
+int client_file_truncate(struct lh_file *file, uint64_t size);
+int client_file_punch(struct lh_file *file, uint64_t off, uint64_t len);
+int client_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
+int client_file_sync(struct lh_file *file);
+int client_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+int64_t client_file_relocate(struct lh_file *file, uint64_t off, uint64_t len);
+int client_file_extents(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
+int client_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,
+		     struct lh_lease **out);
+int client_lease_release(struct lh_lease *lease);
+ssize_t client_lease_read(struct lh_lease *lease, void *buf, size_t len, uint64_t off);
+ssize_t client_lease_write(struct lh_lease *lease, const void *buf, size_t len, uint64_t off);
+int client_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len);
+int client_lease_state(struct lh_lease *lease, struct lh_lease_state *out);
+int client_lease_extents(struct lh_lease *lease, struct lh_lease_extent *out, unsigned max);
+ssize_t client_raw_read(struct lh_fs *fs, uint64_t key, uint64_t key_off, void *buf, size_t len);
+ssize_t client_raw_write(struct lh_fs *fs, uint64_t key, uint64_t key_off, const void *buf, size_t len);
+void *client_buffer_get(struct lh_fs *fs, size_t len);
+void client_buffer_put(struct lh_fs *fs, void *buf);
+int client_queue_new(struct lh_fs *fs, unsigned depth, struct lh_queue **out);
+void client_queue_free(struct lh_queue *q);
+int client_queue_read(struct lh_queue *q, struct lh_lease *lease, void *buf, size_t len, uint64_t off, void *cookie);
+int client_queue_write(struct lh_queue *q, struct lh_lease *lease, const void *buf, size_t len, uint64_t off,
+		       void *cookie);
+int client_queue_wait(struct lh_queue *q, unsigned min, struct lh_completion *out, unsigned max);
+int client_event_fd(struct lh_fs *fs);
+int client_event_next(struct lh_fs *fs, struct lh_event *out);
+
+/* --- shared insides --- */
+
+void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
+
+/* notice.c: what the server says about leases; for conn. */
+const char *client_event(void *ctx, const struct proto_header *h, const union proto_body *body);
+void client_dead(void *ctx);
+/* LEASE_GET's hook; call->ctx is a struct lease_get of grant.c. */
+enum call_verdict client_granted(struct call *call, const struct proto_header *h, const union proto_body *body,
+				 const char **rule);
+int client_events_new(struct lh_fs *fs);
+void client_events_forget(struct lh_lease *lease);
+
+/* What LEASE_GET needs and brings. */
+struct lease_get {
+	struct lh_fs *fs;
+	struct lh_lease *lease;
+	struct grant *grant; /* memory, made before; NULL when it is in the tables */
+	struct range granted;
+	bool forgotten; /* a notice overtook the grant: ask again */
+};
+
+/* grant.c. */
+struct grant *client_grant_find(struct lh_fs *fs, uint64_t number); /* caller holds lh_fs.lock */
+void client_grant_enter(struct lh_fs *fs, struct grant *g, struct lh_lease *lease);
+/* Takes g out of the tables and frees it. Caller holds both locks. */
+void client_grant_drop(struct lh_fs *fs, struct grant *g);
+/* Tells the server that range of g is given back. Caller holds both locks; g may be gone afterwards. */
+void client_grant_leave(struct lh_fs *fs, struct grant *g, struct range range);
+/* Gives back what nobody reaches any more, and what waited for an operation that ended. Caller holds both locks. */
+void client_lease_sweep(struct lh_lease *lease);
+/* Asks the server for range of lease, which is then in its map. nowait: -EAGAIN instead of waiting. */
+int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait);
+/* Makes off known: 0; -ENODATA: the file ends before it; -ESTALE (MANUAL); others. hole: off is known as a hole and
+ * must not stay one. */
+int client_lease_fault(struct lh_lease *lease, uint64_t off, uint64_t len, bool hole);
+/* The operation that began with f on the list has ended. */
+void client_flight_end(struct lh_lease *lease, struct flight *f);
+
+/* io.c: by calls and keys, whatever it takes; for queue.c too. */
+ssize_t client_lease_move(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir);
+/* -EACCES, -ERANGE. */
+int client_lease_check(const struct lh_lease *lease, size_t len, uint64_t off, enum fabric_dir dir);
+
+#endif

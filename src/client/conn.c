@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Life of the control connection, and calls from entering to waking up. */
+#include "client/conn_internal.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/types.h"
+
+int conn_new(const struct conn_args *args, struct conn **out)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	int err = -ENOMEM;
+
+	if (!c)
+		goto no_conn;
+	c->in = malloc(PROTO_MESSAGE_MAX);
+	if (!c->in)
+		goto no_buffer;
+	c->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	err = -errno;
+	if (c->wake < 0)
+		goto no_wake;
+	c->ops = args->ops;
+	c->ctx = args->ctx;
+	c->fd = args->fd;
+	c->epoch = args->epoch;
+	c->outstanding_max = args->outstanding_max ? args->outstanding_max : 1;
+	c->spin_max_ns = c->spin_ns = args->spin_ns;
+	c->next_seq = 2; /* HELLO was 1 */
+	lock_init(&c->lock, RANK_SEND);
+	cond_init(&c->room);
+	err = -pthread_create(&c->thread, NULL, conn_thread, c);
+	if (err)
+		goto no_thread;
+	c->thread_runs = true;
+	*out = c;
+	return 0;
+
+no_thread:
+	cond_destroy(&c->room);
+	lock_destroy(&c->lock);
+	close(c->wake);
+no_wake:
+	free(c->in);
+no_buffer:
+	free(c);
+no_conn:
+	close(args->fd);
+	return fail(err, "cannot start the connection's thread: %s", strerror(-err));
+}
+
+/* Courtesy (P26): if the socket takes it at once. */
+static void say_goodbye(struct conn *c)
+{
+	union proto_body body = {.goodbye = {.reason = PROTO_BYE_CLOSED}};
+
+	if (conn_error(c) == 0)
+		conn_tell(c, PROTO_GOODBYE, &body);
+}
+
+void conn_free(struct conn *c)
+{
+	if (!c)
+		return;
+	say_goodbye(c);
+	conn_break(c, -ENOTCONN, "the filesystem was closed");
+	pthread_join(c->thread, NULL);
+	assert(c->over && !c->sleepers);
+	close(c->fd);
+	close(c->wake);
+	cond_destroy(&c->room);
+	lock_destroy(&c->lock);
+	free(c->out);
+	free(c->in);
+	free(c);
+}
+
+void conn_break(struct conn *c, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	lock_take(&c->lock);
+	if (!c->error) {
+		va_start(ap, fmt);
+		vsnprintf(c->text, sizeof(c->text), fmt, ap);
+		va_end(ap);
+		c->error = err;
+		shutdown(c->fd, SHUT_RDWR);
+		cond_wake_all(&c->room);
+		conn_kick(c);
+	}
+	lock_drop(&c->lock);
+}
+
+int conn_error(struct conn *c)
+{
+	int err;
+
+	lock_take(&c->lock);
+	err = c->error;
+	if (err)
+		fail(err, "%s", c->text);
+	lock_drop(&c->lock);
+	return err;
+}
+
+bool conn_counts(unsigned type)
+{
+	return type != PROTO_LEASE_RELEASE && type != PROTO_PING && type != PROTO_GOODBYE;
+}
+
+void call_init(struct call *call)
+{
+	memset(call, 0, offsetof(struct call, small));
+	cond_init(&call->cond);
+}
+
+void call_fini(struct call *call)
+{
+	assert(!call->sleeping);
+	free(call->memory);
+	cond_destroy(&call->cond);
+}
+
+static void sleeper_remove(struct conn *c, struct call *call)
+{
+	struct call **at = &c->sleepers;
+
+	while (*at && *at != call)
+		at = &(*at)->next_sleeper;
+	if (*at)
+		*at = call->next_sleeper;
+	call->sleeping = false;
+}
+
+void conn_role_drop(struct conn *c)
+{
+	assert(c->reading);
+	c->reading = false;
+	if (c->sleepers)
+		cond_wake_all(&c->sleepers->cond);
+	else if (c->parked)
+		conn_kick(c);
+}
+
+/* Caller holds the lock; returns with it held and the call done. */
+static void call_wait(struct conn *c, struct call *call)
+{
+	while (!call->done) {
+		if (!c->reading) {
+			c->reading = true;
+			lock_drop(&c->lock);
+			conn_read(c, call);
+			lock_take(&c->lock);
+			conn_role_drop(c);
+			continue;
+		}
+		call->sleeping = true;
+		call->next_sleeper = c->sleepers;
+		c->sleepers = call;
+		cond_wait(&call->cond, &c->lock);
+		sleeper_remove(c, call);
+	}
+}
+
+/* Caller holds the lock. Waits until one more call may go out. */
+static int wait_for_room(struct conn *c, const struct call *call)
+{
+	while (!c->error) {
+		bool slot = c->counted < c->outstanding_max || !conn_counts(call->type);
+		bool space = c->out_end - c->out_start < CONN_OUT_MAX;
+
+		/* Descriptors go out with the first byte of their message (P17): nothing may wait before it. */
+		if (call->fd_count)
+			space = c->out_end == c->out_start;
+		if (slot && space)
+			return 0;
+		cond_wait(&c->room, &c->lock);
+	}
+	return c->error;
+}
+
+/* The sentence of a call that failed. Caller holds the lock. */
+static int call_failed(struct conn *c, const struct call *call)
+{
+	const struct proto_str *text = &call->reply.error.text;
+
+	if (call->status == c->error)
+		return fail(call->status, "%s", c->text);
+	if (text->len)
+		return fail(call->status, "%.*s", (int)text->len, text->bytes);
+	fail_clear();
+	return call->status;
+}
+
+int conn_call(struct conn *c, struct call *call, unsigned type, unsigned flags, const union proto_body *body)
+{
+	int err;
+
+	lock_assert_none();
+	call->type = (uint16_t)type;
+	lock_take(&c->lock);
+	err = wait_for_room(c, call);
+	if (!err)
+		err = conn_send(c, call, flags, body);
+	if (err) {
+		if (c->error)
+			fail(err, "%s", c->text);
+		lock_drop(&c->lock);
+		return err;
+	}
+	call_wait(c, call);
+	err = call->status ? call_failed(c, call) : 0;
+	lock_drop(&c->lock);
+	return err;
+}
+
+int conn_do(struct conn *c, unsigned type, unsigned flags, const union proto_body *body)
+{
+	struct call call;
+	int err;
+
+	call_init(&call);
+	err = conn_call(c, &call, type, flags, body);
+	call_fini(&call);
+	return err;
+}
+
+void conn_tell(struct conn *c, unsigned type, const union proto_body *body)
+{
+	struct call *call = malloc(sizeof(*call));
+	int err;
+
+	assert(!conn_counts(type));
+	if (!call) {
+		/* A release that cannot be sent would hold others up until the deadline, every time: better the end. */
+		conn_break(c, -ENOMEM, "no memory to answer the server; the session has ended");
+		return;
+	}
+	call_init(call);
+	call->forget = true;
+	call->type = (uint16_t)type;
+	lock_take(&c->lock);
+	err = c->error ? c->error : conn_send(c, call, 0, body);
+	lock_drop(&c->lock);
+	if (err || type == PROTO_GOODBYE) {
+		call_fini(call);
+		free(call);
+	}
+}
+
+void conn_finish(struct conn *c, struct call *call)
+{
+	lock_take(&c->lock);
+	if (c->continued == call)
+		c->continued = NULL;
+	call->done = true;
+	if (call->sleeping)
+		cond_wake_all(&call->cond);
+	lock_drop(&c->lock);
+}
+
+static uint64_t pending_extreme(struct conn *c, unsigned type, bool newest)
+{
+	uint64_t found = newest ? 0 : UINT64_MAX;
+
+	lock_take(&c->lock);
+	for (unsigned i = 0; i < CONN_BUCKETS; i++) {
+		for (const struct call *call = c->pending[i]; call; call = call->next) {
+			if (call->type != type)
+				continue;
+			found = newest ? max_u64(found, call->seq) : min_u64(found, call->seq);
+		}
+	}
+	lock_drop(&c->lock);
+	return found;
+}
+
+uint64_t conn_oldest(struct conn *c, unsigned type)
+{
+	return pending_extreme(c, type, false);
+}
+
+uint64_t conn_newest(struct conn *c, unsigned type)
+{
+	return pending_extreme(c, type, true);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The control connection: requests of many threads, answers matched by sequence number, events in their order.
+ *
+ * Reading is a role, not a thread. A caller that waits for its answer takes the role when it is free and reads the
+ * socket itself, for itself and for everybody (which saves a switch of threads per call); when its answer came it hands
+ * the role on. While no caller reads, a background thread does. So hooks and events run in whichever thread reads, one
+ * at a time, in the order of the wire, with no lock of conn held.
+ *
+ * Whoever reads never waits to send: what the socket does not take is kept and sent by the background thread, so that
+ * two sides with full sockets cannot wait for each other. Callers wait (for room) before they send, not while.
+ *
+ * One end: the connection dies once, every call that waits and every later one fails with the same error and sentence.
+ */
+#ifndef LH_CLIENT_CONN_H
+#define LH_CLIENT_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/lock.h"
+#include "proto/proto.h"
+
+#define CALL_SMALL 520u /* bytes of an answer that are kept without malloc */
+#define CALL_FDS   3u
+
+struct conn;
+struct call;
+
+struct conn_ops {
+	/* RECALL, REVOKED, LAYOUT. NULL, or the rule that it breaks, which ends the connection. */
+	const char *(*event)(void *ctx, const struct proto_header *h, const union proto_body *body);
+	/* Once, when the connection died; conn_error() tells why. */
+	void (*dead)(void *ctx);
+};
+
+struct conn_args {
+	int fd;         /* after HELLO; conn's from now on, also on error */
+	uint64_t epoch; /* of the session */
+	unsigned outstanding_max;
+	uint64_t spin_ns;
+	const struct conn_ops *ops;
+	void *ctx;
+};
+
+/*
+ * What a hook decides. CALL_MORE: the answer continues in events; conn_finish() will complete the call. A rule's text
+ * (in *rule) ends the connection.
+ */
+enum call_verdict { CALL_DONE, CALL_MORE, CALL_BROKEN };
+
+struct call {
+	/* The caller's, before. */
+	void *into; /* FILE_READ: where its bytes go; more than room is a broken rule */
+	size_t into_room;
+	/* Runs in the reader, in order with the events, when the status is 0. May be NULL. */
+	enum call_verdict (*arrived)(struct call *call, const struct proto_header *h, const union proto_body *body,
+				     const char **rule);
+	void *ctx;
+	int fds[CALL_FDS];
+	unsigned fd_count;
+	/* The caller's, after success: the answer, with views into memory of the call. Not for calls with into. */
+	union proto_body reply;
+	size_t into_len;
+	/* conn's. */
+	struct call *next, *next_sleeper;
+	struct cond cond;
+	uint64_t seq;
+	uint16_t type;
+	bool forget, sleeping, done;
+	int status;
+	void *memory;
+	uint8_t small[CALL_SMALL];
+};
+
+int conn_new(const struct conn_args *args, struct conn **out);
+/* No call may be in progress. Says goodbye. NULL is allowed. */
+void conn_free(struct conn *c);
+
+/* Zeroes call; the answer lives until call_fini. */
+void call_init(struct call *call);
+void call_fini(struct call *call);
+/* Sends and waits. 0, or -errno with a sentence: the server's, or why the connection died. No lock may be held. */
+int conn_call(struct conn *c, struct call *call, unsigned type, unsigned flags, const union proto_body *body);
+/* The same for calls without options whose answer is not looked at. */
+int conn_do(struct conn *c, unsigned type, unsigned flags, const union proto_body *body);
+/*
+ * LEASE_RELEASE and others that the server does not count: sends, waits for nothing, forgets the answer. Never blocks;
+ * for the reader and under locks above SEND. Fails only together with the connection.
+ */
+void conn_tell(struct conn *c, unsigned type, const union proto_body *body);
+/* For hooks and events: completes a call whose hook said CALL_MORE. */
+void conn_finish(struct conn *c, struct call *call);
+/* The sequence of the oldest unanswered call of this type; UINT64_MAX: none. And of the newest; 0: none. */
+uint64_t conn_oldest(struct conn *c, unsigned type);
+uint64_t conn_newest(struct conn *c, unsigned type);
+/* 0 while alive; then the error, and fail_text() says why. */
+int conn_error(struct conn *c);
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Calls on open files. Reads and writes longer than one message may carry go in pieces, as pread and pwrite may. */
+#include "client/client.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+/* What this session changed itself needs no notice (L5), but the size that its leases remember may be old now. */
+static void sizes_are_old(struct lh_fs *fs, uint64_t ino)
+{
+	struct lh_file *file;
+	struct lh_lease *lease;
+
+	lock_take(&fs->lock);
+	TAILQ_FOREACH (file, &fs->files, in_fs) {
+		if (file->ino != ino)
+			continue;
+		TAILQ_FOREACH (lease, &file->leases, in_file) {
+			lock_take(&lease->lock);
+			lease->size_old = true;
+			lease->changes++;
+			lock_drop(&lease->lock);
+		}
+	}
+	lock_drop(&fs->lock);
+}
+
+static struct lh_file *file_new(struct lh_fs *fs, int flags)
+{
+	struct lh_file *file = calloc(1, sizeof(*file));
+
+	if (!file)
+		return NULL;
+	file->head.be = &client_backend;
+	file->head.fs = fs;
+	file->flags = flags;
+	TAILQ_INIT(&file->leases);
+	return file;
+}
+
+int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out)
+{
+	union proto_body body = {.file_open = {.mode = mode, .path = proto_str_of(path)}};
+	struct lh_file *file;
+	struct call call;
+	int err = proto_open_flags_of(flags, &body.file_open.flags);
+
+	if (err)
+		return fail(err, "%s: flags %#x cannot be sent to a server", path, flags);
+	file = file_new(fs, flags);
+	if (!file)
+		return -ENOMEM;
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_FILE_OPEN, client_flags(fs), &body);
+	if (!err) {
+		file->handle = call.reply.opened.handle;
+		file->ino = call.reply.opened.attr.ino;
+	}
+	call_fini(&call);
+	if (err) {
+		free(file);
+		return err;
+	}
+	if (flags & O_TRUNC)
+		sizes_are_old(fs, file->ino);
+	lock_take(&fs->lock);
+	TAILQ_INSERT_TAIL(&fs->files, file, in_fs);
+	lock_drop(&fs->lock);
+	atomic_fetch_add(&fs->handles, 1);
+	*out = file;
+	return 0;
+}
+
+int client_file_close(struct lh_file *file)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.handle = {.handle = file->handle}};
+	struct lh_lease *lease;
+	int err;
+
+	for (;;) {
+		lock_take(&fs->lock);
+		lease = TAILQ_FIRST(&file->leases);
+		lock_drop(&fs->lock);
+		if (!lease)
+			break;
+		client_lease_release(lease);
+	}
+	err = conn_do(fs->conn, PROTO_FILE_CLOSE, 0, &body);
+	lock_take(&fs->lock);
+	TAILQ_REMOVE(&fs->files, file, in_fs);
+	lock_drop(&fs->lock);
+	free(file);
+	atomic_fetch_sub(&fs->handles, 1);
+	return err;
+}
+
+int client_file_stat(struct lh_file *file, struct lh_stat *out)
+{
+	union proto_body body = {.handle = {.handle = file->handle}};
+	struct call call;
+	int err;
+
+	call_init(&call);
+	err = conn_call(file->head.fs->conn, &call, PROTO_FILE_STAT, 0, &body);
+	if (!err)
+		client_stat_of(&call.reply.attr, out);
+	call_fini(&call);
+	return err;
+}
+
+/* One message's worth. */
+static ssize_t read_piece(struct lh_file *file, void *buf, size_t len, uint64_t off)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.file_read = {.handle = file->handle, .off = off, .len = (uint32_t)len}};
+	struct call call;
+	ssize_t n;
+
+	call_init(&call);
+	call.into = buf;
+	call.into_room = len;
+	n = conn_call(fs->conn, &call, PROTO_FILE_READ, client_flags(fs), &body);
+	if (!n)
+		n = (ssize_t)call.into_len;
+	call_fini(&call);
+	return n;
+}
+
+ssize_t client_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off)
+{
+	size_t most = file->head.fs->welcome.data_max;
+	size_t done = 0;
+
+	do {
+		size_t want = min_u64(len - done, most);
+		ssize_t n = read_piece(file, (char *)buf + done, want, off + done);
+
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += (size_t)n;
+		if ((size_t)n < want)
+			break;
+	} while (done < len);
+	return (ssize_t)done;
+}
+
+static ssize_t write_piece(struct lh_file *file, const void *buf, size_t len, uint64_t off)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {
+	    .file_write = {.handle = file->handle, .off = off, .data = {.bytes = buf, .len = (uint32_t)len}}};
+	struct call call;
+	ssize_t n;
+
+	call_init(&call);
+	n = conn_call(fs->conn, &call, PROTO_FILE_WRITE, client_flags(fs), &body);
+	if (!n && call.reply.count.count > len)
+		n = fail(-EPROTO, "write: the server says it wrote more than it was given");
+	else if (!n)
+		n = (ssize_t)call.reply.count.count;
+	call_fini(&call);
+	return n;
+}
+
+ssize_t client_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off)
+{
+	size_t most = file->head.fs->welcome.data_max;
+	size_t done = 0;
+
+	do {
+		size_t want = min_u64(len - done, most);
+		ssize_t n = write_piece(file, (const char *)buf + done, want, off + done);
+
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += (size_t)n;
+		if ((size_t)n < want)
+			break;
+	} while (done < len);
+	return (ssize_t)done;
+}
+
+int client_file_truncate(struct lh_file *file, uint64_t size)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.file_truncate = {.handle = file->handle, .size = size}};
+	int err = conn_do(fs->conn, PROTO_FILE_TRUNCATE, client_flags(fs), &body);
+
+	if (!err)
+		sizes_are_old(fs, file->ino);
+	return err;
+}
+
+int client_file_punch(struct lh_file *file, uint64_t off, uint64_t len)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.file_range = {.handle = file->handle, .range = {off, len}}};
+
+	return conn_do(fs->conn, PROTO_FILE_PUNCH, client_flags(fs), &body);
+}
+
+int client_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {
+	    .file_allocate = {.handle = file->handle, .range = {off, len}, .keep_size = keep_size}};
+
+	return conn_do(fs->conn, PROTO_FILE_ALLOCATE, client_flags(fs), &body);
+}
+
+int client_file_sync(struct lh_file *file)
+{
+	union proto_body body = {.handle = {.handle = file->handle}};
+
+	return conn_do(file->head.fs->conn, PROTO_FILE_SYNC, 0, &body);
+}
+
+int client_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len)
+{
+	struct lh_fs *fs = dst->head.fs;
+	union proto_body body = {
+	    .clone_range = {
+		.dst = dst->handle, .dst_off = dst_off, .src = src->handle, .src_off = src_off, .len = len}};
+
+	return conn_do(fs->conn, PROTO_FILE_CLONE_RANGE, client_flags(fs), &body);
+}
+
+int64_t client_file_relocate(struct lh_file *file, uint64_t off, uint64_t len)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.file_range = {.handle = file->handle, .range = {off, len}}};
+	struct call call;
+	int64_t n;
+
+	call_init(&call);
+	n = conn_call(fs->conn, &call, PROTO_FILE_RELOCATE, client_flags(fs), &body);
+	if (!n)
+		n = (int64_t)min_u64(call.reply.count.count, INT64_MAX);
+	call_fini(&call);
+	return n;
+}
+
+/* One message's worth; *end: where the next one starts. */
+static int extents_piece(struct lh_file *file, struct range range, struct lh_extent *out, unsigned max, uint64_t *end)
+{
+	union proto_body body = {
+	    .file_extents = {.handle = file->handle, .range = {range.start, range.end - range.start}, .max = max}};
+	struct proto_extent e;
+	uint32_t cursor = 0;
+	struct call call;
+	int n;
+
+	call_init(&call);
+	n = conn_call(file->head.fs->conn, &call, PROTO_FILE_EXTENTS, 0, &body);
+	if (!n && call.reply.extents.extents.count > max)
+		n = fail(-EPROTO, "extents: the server sent more than were asked for");
+	while (n >= 0 && proto_extent_next(&call.reply.extents.extents, &cursor, &e)) {
+		out[n++] = (struct lh_extent){.file_off = e.file_off, .len = e.len, .flags = e.flags};
+		*end = e.file_off + e.len;
+	}
+	call_fini(&call);
+	return n;
+}
+
+int client_file_extents(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max)
+{
+	struct range range = {off, len > UINT64_MAX - off ? UINT64_MAX : off + len};
+	unsigned n = 0;
+
+	while (n < max && !range_empty(range)) {
+		unsigned want = (unsigned)min_u64(max - n, PROTO_EXTENTS_MAX);
+		uint64_t end = range.start;
+		int got = extents_piece(file, range, out + n, want, &end);
+
+		if (got < 0)
+			return got;
+		n += (unsigned)got;
+		if ((unsigned)got < want || end <= range.start)
+			break;
+		range.start = end;
+	}
+	return (int)n;
+}

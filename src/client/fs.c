@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A session: from the address to WELCOME, and the calls about the whole filesystem. */
+#include "client/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "client/wire.h"
+
+#define CONNECT_TIMEOUT_NS (5 * NS_PER_SEC)
+#define SPIN_NS            (50 * NS_PER_US)
+#define RING_BYTES         ((uint64_t)16 << 20)
+#define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING)
+
+static const struct conn_ops session_ops = {.event = client_event, .dead = client_dead};
+
+static void options_fill(struct lh_open_options *o)
+{
+	if (!o->connect_timeout_ns)
+		o->connect_timeout_ns = CONNECT_TIMEOUT_NS;
+	if (!o->spin_ns)
+		o->spin_ns = SPIN_NS;
+	if (!o->ring_bytes)
+		o->ring_bytes = RING_BYTES;
+}
+
+/* What the server says about itself must make sense before anything is built on it. */
+static int welcome_check(const struct lh_fs *fs)
+{
+	const struct proto_welcome *w = &fs->welcome;
+	const char *wrong = NULL;
+
+	if (w->version < PROTO_VERSION_MIN || w->version > PROTO_VERSION_MAX)
+		return fail(-EPROTONOSUPPORT, "%s: the server speaks protocol version %u, this library %u to %u",
+			    fs->address.text, w->version, PROTO_VERSION_MIN, PROTO_VERSION_MAX);
+	if (w->features & ~(uint64_t)FEATURES)
+		wrong = "features that were not offered (P22)";
+	else if (w->data_max == 0 || w->data_max > PROTO_DATA_MAX)
+		wrong = "data_max";
+	else if (w->outstanding_max == 0)
+		wrong = "outstanding_max";
+	else if (w->epoch == 0)
+		wrong = "an epoch of 0";
+	if (wrong)
+		return fail(-EPROTO, "%s: the server's WELCOME is wrong: %s", fs->address.text, wrong);
+	return 0;
+}
+
+/* The socket of a session that WELCOME opened. */
+static int session_hello(struct lh_fs *fs)
+{
+	char host[PROTO_HOST_MAX + 1] = "";
+	union proto_body body = {.hello = {.magic = PROTO_MAGIC,
+					   .version_min = PROTO_VERSION_MIN,
+					   .version_max = PROTO_VERSION_MAX,
+					   .features = FEATURES,
+					   .flags = fs->opt.read_only ? PROTO_HELLO_READ_ONLY : 0,
+					   .pid = getpid()}};
+	struct wire_reply *reply = malloc(sizeof(*reply));
+	int err;
+	int fd;
+
+	if (!reply)
+		return -ENOMEM;
+	gethostname(host, sizeof(host) - 1);
+	body.hello.host = proto_str_of(host);
+	fd = wire_open(&fs->address, PROTO_HELLO, &body, fs->opt.connect_timeout_ns, reply);
+	if (fd >= 0)
+		fs->welcome = reply->body.welcome;
+	free(reply);
+	if (fd < 0)
+		return fd;
+	err = welcome_check(fs);
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+static int session_data(struct lh_fs *fs)
+{
+	const struct data_args args = {.address = &fs->address,
+				       .conn = fs->conn,
+				       .welcome = &fs->welcome,
+				       .fabric = fs->opt.fabric,
+				       .spin_ns = fs->opt.spin_ns,
+				       .ring_bytes = fs->opt.ring_bytes,
+				       .timeout_ns = fs->opt.connect_timeout_ns};
+	struct data *data;
+	int err = data_new(&args, &data);
+
+	if (err)
+		return err;
+	lock_take(&fs->lock);
+	fs->data = data;
+	lock_drop(&fs->lock);
+	/* The connection may have died before there was something to shut down. */
+	err = conn_error(fs->conn);
+	if (err)
+		data_shutdown(data);
+	return err;
+}
+
+static void session_free(struct lh_fs *fs)
+{
+	struct remembered *next;
+
+	conn_free(fs->conn);
+	data_free(fs->data);
+	for (struct remembered *r = fs->remembered; r; r = next) {
+		next = r->next;
+		free(r);
+	}
+	evqueue_free(fs->events);
+	lock_destroy(&fs->lock);
+	free(fs);
+}
+
+static int session_start(struct lh_fs *fs, const char *where)
+{
+	struct conn_args args = {.ops = &session_ops, .ctx = fs, .spin_ns = fs->opt.spin_ns};
+	int err = address_parse(where, &fs->address);
+
+	if (err)
+		return err;
+	err = client_events_new(fs);
+	if (err)
+		return fail(err, "%s: no event queue: %s", where, strerror(-err));
+	args.fd = session_hello(fs);
+	if (args.fd < 0)
+		return args.fd;
+	args.epoch = fs->welcome.epoch;
+	args.outstanding_max = fs->welcome.outstanding_max;
+	err = conn_new(&args, &fs->conn);
+	if (err)
+		return err;
+	return session_data(fs);
+}
+
+int client_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out)
+{
+	struct lh_fs *fs = calloc(1, sizeof(*fs));
+	int err;
+
+	if (!fs)
+		return -ENOMEM;
+	fs->head.be = &client_backend;
+	if (opt)
+		fs->opt = *opt;
+	options_fill(&fs->opt);
+	lock_init(&fs->lock, RANK_CLIENT);
+	TAILQ_INIT(&fs->files);
+	err = session_start(fs, where);
+	if (err) {
+		session_free(fs);
+		return err;
+	}
+	*out = fs;
+	return 0;
+}
+
+int client_fs_close(struct lh_fs *fs)
+{
+	unsigned open = atomic_load(&fs->handles);
+
+	if (open)
+		return fail(-EBUSY, "%s: %u files, directories or queues are still open; close them first",
+			    fs->address.text, open);
+	session_free(fs);
+	return 0;
+}
+
+unsigned client_flags(struct lh_fs *fs)
+{
+	return atomic_load_explicit(&fs->nowait, memory_order_relaxed) ? PROTO_NOWAIT : 0;
+}
+
+void client_fs_set_nowait(struct lh_fs *fs, bool nowait)
+{
+	atomic_store(&fs->nowait, nowait);
+}
+
+int client_fs_sync(struct lh_fs *fs)
+{
+	union proto_body body = {0};
+
+	return conn_do(fs->conn, PROTO_FS_SYNC, 0, &body);
+}
+
+int client_fs_stat(struct lh_fs *fs, struct lh_statfs *out)
+{
+	union proto_body body = {0};
+	struct call call;
+	int err;
+
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_FS_STAT, 0, &body);
+	if (!err) {
+		const struct proto_fs_stat *s = &call.reply.fs_stat;
+
+		out->block_size = s->block_size;
+		out->blocks = s->blocks;
+		out->free_blocks = s->free_blocks;
+		out->avail_blocks = s->avail_blocks;
+		out->files = s->files;
+		out->log_bytes = s->log_bytes;
+		out->checkpoints = s->checkpoints;
+		memcpy(out->uuid, s->uuid, sizeof(out->uuid));
+		proto_str_copy(s->pool_class, out->pool_class, sizeof(out->pool_class));
+		proto_str_copy(s->pool_kind, out->pool_kind, sizeof(out->pool_kind));
+	}
+	call_fini(&call);
+	return err;
+}
+
+static void info_of(const struct proto_lease_info *p, struct lh_lease_info *out)
+{
+	*out = (struct lh_lease_info){
+	    .size = sizeof(*out),
+	    .mode = p->mode == PROTO_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ,
+	    .number = p->number,
+	    .ino = p->ino,
+	    .session = p->session,
+	    .uid = p->uid,
+	    .pid = p->pid,
+	    .off = p->range.off,
+	    .len = p->range.len,
+	    .bytes = p->bytes,
+	    .pinned_bytes = p->pinned_bytes,
+	    .age_ns = p->age_ns,
+	    .recall_left_ns = p->recall_left_ns,
+	};
+	proto_str_copy(p->host, out->host, sizeof(out->host));
+	strcpy(out->state, p->state ? "recalling" : "granted");
+}
+
+int client_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
+		     void *ctx)
+{
+	union proto_body body = {.fs_leases = {.path = proto_str_of(path ? path : "")}};
+	bool more = true;
+	int err = 0;
+
+	while (more && !err) {
+		uint64_t after = body.fs_leases.after;
+		struct proto_lease_info p;
+		struct lh_lease_info info;
+		uint32_t cursor = 0;
+		struct call call;
+
+		call_init(&call);
+		err = conn_call(fs->conn, &call, PROTO_FS_LEASES, 0, &body);
+		while (!err && proto_lease_info_next(&call.reply.lease_list.leases, &cursor, &p)) {
+			info_of(&p, &info);
+			each(ctx, &info);
+			body.fs_leases.after = max_u64(body.fs_leases.after, p.number);
+		}
+		more = !err && call.reply.lease_list.more;
+		call_fini(&call);
+		if (more && body.fs_leases.after == after)
+			err = fail(-EPROTO, "leases: the server says there are more, and sends none");
+	}
+	return err;
+}
+
+int client_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter)
+{
+	union proto_body body = {.fs_revoke = {.number = filter->number,
+					       .session = filter->session,
+					       .by_uid = filter->by_uid,
+					       .uid = filter->uid,
+					       .path = proto_str_of(filter->path ? filter->path : "")}};
+	struct call call;
+	int n;
+
+	call_init(&call);
+	n = conn_call(fs->conn, &call, PROTO_FS_REVOKE, 0, &body);
+	if (!n)
+		n = (int)min_u64(call.reply.count.count, INT32_MAX);
+	call_fini(&call);
+	return n;
+}
+
+int client_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out)
+{
+	union proto_body body = {0};
+	struct call call;
+	int err;
+
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_FS_LEASE_STATS, 0, &body);
+	if (!err) {
+		const struct proto_lease_stats *s = &call.reply.lease_stats;
+
+		*out = (struct lh_lease_stats){
+		    .size = out->size,
+		    .grants = s->grants,
+		    .releases = s->releases,
+		    .recalls = s->recalls,
+		    .breaks = s->breaks,
+		    .released_in_time = s->released_in_time,
+		    .forced = s->forced,
+		    .leases = s->leases,
+		    .sessions = s->sessions,
+		    .pinned_bytes = s->pinned_bytes,
+		    .direct_reads = s->direct_reads,
+		    .direct_writes = s->direct_writes,
+		    .direct_read_bytes = s->direct_read_bytes,
+		    .direct_write_bytes = s->direct_write_bytes,
+		    .refused = s->refused,
+		    .protocol_errors = s->protocol_errors,
+		};
+	}
+	call_fini(&call);
+	return err;
+}
+
+int client_fs_trace(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max)
+{
+	return fail(-EOPNOTSUPP, "%s: the trace is kept in the process that serves; ask there", fs->address.text);
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Calls by path, and directories. */
+#include "client/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct lh_dir {
+	struct lh_dir_head head;
+	uint64_t handle;
+	uint64_t cookie; /* of the last entry that was returned */
+	bool filled, end;
+	uint32_t at; /* in the answer below */
+	struct call call;
+};
+
+void client_stat_of(const struct proto_attr *a, struct lh_stat *out)
+{
+	out->mode = a->mode;
+	out->ino = a->ino;
+	out->nlink = a->nlink;
+	out->uid = a->uid;
+	out->gid = a->gid;
+	out->reserved = 0;
+	out->size = a->size;
+	out->blocks = a->blocks;
+	out->atime_ns = a->atime_ns;
+	out->mtime_ns = a->mtime_ns;
+	out->ctime_ns = a->ctime_ns;
+	out->btime_ns = a->btime_ns;
+}
+
+int client_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out)
+{
+	union proto_body body = {.path_stat = {.follow = follow, .path = proto_str_of(path)}};
+	struct call call;
+	int err;
+
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_PATH_STAT, 0, &body);
+	if (!err)
+		client_stat_of(&call.reply.attr, out);
+	call_fini(&call);
+	return err;
+}
+
+int client_path_mkdir(struct lh_fs *fs, const char *path, uint32_t mode)
+{
+	union proto_body body = {.path_mode = {.mode = mode, .path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_MKDIR, client_flags(fs), &body);
+}
+
+int client_path_rmdir(struct lh_fs *fs, const char *path)
+{
+	union proto_body body = {.path = {.path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_RMDIR, client_flags(fs), &body);
+}
+
+int client_path_unlink(struct lh_fs *fs, const char *path)
+{
+	union proto_body body = {.path = {.path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_UNLINK, client_flags(fs), &body);
+}
+
+int client_path_rename(struct lh_fs *fs, const char *from, const char *to, unsigned flags)
+{
+	union proto_body body = {.rename = {.flags = flags, .from = proto_str_of(from), .to = proto_str_of(to)}};
+
+	return conn_do(fs->conn, PROTO_PATH_RENAME, client_flags(fs), &body);
+}
+
+int client_path_link(struct lh_fs *fs, const char *from, const char *to)
+{
+	union proto_body body = {.two_paths = {.from = proto_str_of(from), .to = proto_str_of(to)}};
+
+	return conn_do(fs->conn, PROTO_PATH_LINK, client_flags(fs), &body);
+}
+
+int client_path_symlink(struct lh_fs *fs, const char *target, const char *path)
+{
+	union proto_body body = {.two_paths = {.from = proto_str_of(target), .to = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_SYMLINK, client_flags(fs), &body);
+}
+
+ssize_t client_path_readlink(struct lh_fs *fs, const char *path, char *buf, size_t size)
+{
+	union proto_body body = {.path = {.path = proto_str_of(path)}};
+	struct call call;
+	ssize_t n;
+
+	call_init(&call);
+	n = conn_call(fs->conn, &call, PROTO_PATH_READLINK, 0, &body);
+	if (!n && call.reply.target.target.len > size) {
+		n = fail(-ERANGE, "%s: its target has %u bytes, the buffer %zu", path, call.reply.target.target.len,
+			 size);
+	} else if (!n) {
+		n = (ssize_t)call.reply.target.target.len;
+		memcpy(buf, call.reply.target.target.bytes, (size_t)n);
+	}
+	call_fini(&call);
+	return n;
+}
+
+int client_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode)
+{
+	union proto_body body = {.path_mode = {.mode = mode, .path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_CHMOD, client_flags(fs), &body);
+}
+
+int client_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid)
+{
+	union proto_body body = {.chown = {.uid = uid, .gid = gid, .path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_CHOWN, client_flags(fs), &body);
+}
+
+int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns)
+{
+	union proto_body body = {
+	    .set_times = {.atime_ns = atime_ns, .mtime_ns = mtime_ns, .follow = follow, .path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_SET_TIMES, client_flags(fs), &body);
+}
+
+/* --- directories --- */
+
+int client_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out)
+{
+	union proto_body body = {.path = {.path = proto_str_of(path)}};
+	struct lh_dir *dir = calloc(1, sizeof(*dir));
+	struct call call;
+	int err;
+
+	if (!dir)
+		return -ENOMEM;
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_DIR_OPEN, client_flags(fs), &body);
+	if (!err)
+		dir->handle = call.reply.opened.handle;
+	call_fini(&call);
+	if (err) {
+		free(dir);
+		return err;
+	}
+	dir->head.be = &client_backend;
+	dir->head.fs = fs;
+	atomic_fetch_add(&fs->handles, 1);
+	*out = dir;
+	return 0;
+}
+
+static void dir_drop(struct lh_dir *dir)
+{
+	if (dir->filled)
+		call_fini(&dir->call);
+	dir->filled = dir->end = false;
+	dir->at = 0;
+}
+
+static int dir_fill(struct lh_dir *dir)
+{
+	union proto_body body = {.dir_read = {.handle = dir->handle, .cookie = dir->cookie, .max = PROTO_DIRENTS_MAX}};
+	int err;
+
+	dir_drop(dir);
+	call_init(&dir->call);
+	dir->filled = true;
+	err = conn_call(dir->head.fs->conn, &dir->call, PROTO_DIR_READ, 0, &body);
+	if (err) {
+		dir_drop(dir);
+		return err;
+	}
+	dir->end = dir->call.reply.dirents.end;
+	if (dir->call.reply.dirents.entries.count == 0 && !dir->end)
+		return fail(-EPROTO, "readdir: the server sent no entry, and not the end");
+	return 0;
+}
+
+int client_dir_next(struct lh_dir *dir, struct lh_dirent *out)
+{
+	struct proto_dirent e;
+	int err;
+
+	while (!dir->filled || !proto_dirent_next(&dir->call.reply.dirents.entries, &dir->at, &e)) {
+		if (dir->filled && dir->end)
+			return 0;
+		err = dir_fill(dir);
+		if (err)
+			return err;
+	}
+	dir->cookie = e.cookie;
+	out->ino = e.ino;
+	out->cookie = e.cookie;
+	out->type = e.type;
+	if (!proto_str_copy(e.name, out->name, sizeof(out->name)))
+		return fail(-EPROTO, "readdir: a name is too long");
+	return 1;
+}
+
+void client_dir_seek(struct lh_dir *dir, uint64_t cookie)
+{
+	dir_drop(dir);
+	dir->cookie = cookie;
+}
+
+void client_dir_close(struct lh_dir *dir)
+{
+	struct lh_fs *fs = dir->head.fs;
+	union proto_body body = {.handle = {.handle = dir->handle}};
+
+	dir_drop(dir);
+	conn_do(fs->conn, PROTO_DIR_CLOSE, 0, &body);
+	free(dir);
+	atomic_fetch_sub(&fs->handles, 1);
+}
