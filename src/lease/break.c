@@ -118,10 +118,10 @@ static bool break_wants(const void *ctx, const struct piece *p)
 }
 
 /* Recalls and counts everyone who must go. On -ENOMEM some have been recalled already. Holds LEASE. */
-static int break_arm(struct lease_break *b, struct notices *out)
+static int break_arm(struct lease_break *b, struct lease_asker asker, struct notices *out)
 {
 	struct recall_why why = {
-	    .reason = b->reason, .kind = b->kind, .asker = b->owner, .now_ns = b->start_ns, .limit_ns = b->limit_ns};
+	    .reason = b->reason, .kind = b->kind, .asker = asker, .now_ns = b->start_ns, .limit_ns = b->limit_ns};
 	struct piece *p;
 	int err;
 
@@ -145,6 +145,11 @@ static int break_arm(struct lease_break *b, struct notices *out)
 	else
 		b->shard->counts.breaks_waited++;
 	return 0;
+}
+
+static struct lease_asker asker_of(const struct lease_session *s)
+{
+	return s ? (struct lease_asker){s->id, s->who.uid, s->who.pid} : (struct lease_asker){0};
 }
 
 static uint64_t break_limit(const struct lease_arbiter *a, uint64_t asked)
@@ -188,7 +193,7 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	while (must_wait_to_cut(b))
 		shard_wait(sh);
 	b->start_ns = arbiter_now(a);
-	err = break_arm(b, &notices);
+	err = break_arm(b, asker_of(args->owner), &notices);
 	notices_seal(&notices);
 	lock_drop(&sh->lock);
 

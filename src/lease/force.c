@@ -67,9 +67,11 @@ static void audit(const struct recall *r, const char *asked_by)
 {
 	const struct lease_recall *n = &r->notice;
 	const struct lease_identity *who = &r->session->who;
-	char asker[32];
+	char asker[80] = "the filesystem";
 
-	snprintf(asker, sizeof(asker), r->asker ? "session %" PRIu64 : "the filesystem", r->asker);
+	if (r->asker.session)
+		snprintf(asker, sizeof(asker), "session %" PRIu64 " (uid %u pid %d)", r->asker.session, r->asker.uid,
+			 r->asker.pid);
 	log_warn("lease",
 		 "revoked by force: lease %" PRIu64 " of session %" PRIu64 " (uid %u pid %d host %s) on object %" PRIu64
 		 " [%" PRIu64 ", %" PRIu64 ") for %s, asked by %s, %.3f ms after the recall",

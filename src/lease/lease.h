@@ -281,8 +281,8 @@ struct lease_trace {
 	struct range range;
 	uint64_t took_ns; /* release, revoke: since the recall; break: from start to the last holder gone */
 	enum lease_event event;
-	enum lease_reason reason;
-	enum lease_mode mode;
+	enum lease_reason reason; /* LEASE_REASON_COUNT: nobody wanted it (grant, release of one's own accord) */
+	enum lease_mode mode;	  /* 0 for breaks; their session is the caller's, 0 without one */
 };
 /* Copies up to max events after *cursor (start with 0) and advances it; returns how many. Events that fell out are skipped. */
 unsigned lease_trace_read(struct lease_arbiter *a, uint64_t *cursor, struct lease_trace *out, unsigned max);

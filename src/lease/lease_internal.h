@@ -75,6 +75,13 @@ struct lease {
 	struct piece first; /* most leases have one piece all their life */
 };
 
+/* Who wanted it, for the audit; session 0: the filesystem itself. */
+struct lease_asker {
+	uint64_t session;
+	uint32_t uid;
+	int32_t pid;
+};
+
 /* One piece under recall. It also holds what the notice of a forced end needs, so that force allocates nothing. */
 struct recall {
 	RB_ENTRY(recall) due; /* shard->due, while the piece is not PIECE_GOING */
@@ -84,7 +91,7 @@ struct recall {
 	uint64_t since_ns;
 	enum lease_reason reason;
 	enum lease_kind kind;
-	uint64_t asker;                /* session; 0: the filesystem itself */
+	struct lease_asker asker;
 	struct lease_session *session; /* this and the notice: filled in when forced */
 	struct lease_recall notice;
 };
@@ -261,7 +268,7 @@ void force_due(struct lease_shard *sh, struct batch *b);
 struct recall_why {
 	enum lease_reason reason;
 	enum lease_kind kind;
-	uint64_t asker;
+	struct lease_asker asker;
 	uint64_t now_ns;
 	uint64_t limit_ns; /* how long at most */
 };

@@ -20,7 +20,7 @@ static const char *const state_names[LEASE_STATES] = {
 
 const char *lease_reason_name(enum lease_reason r)
 {
-	return (unsigned)r < LEASE_REASON_COUNT ? reason_names[r] : "unknown";
+	return (unsigned)r < LEASE_REASON_COUNT ? reason_names[r] : "none";
 }
 
 const char *lease_state_name(enum lease_state s)

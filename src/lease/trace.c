@@ -68,7 +68,7 @@ void trace_piece(const struct piece *p, enum lease_event event, uint64_t now_ns)
 					   .range = p->range,
 					   .took_ns = r && now_ns > r->since_ns ? now_ns - r->since_ns : 0,
 					   .event = event,
-					   .reason = r ? r->reason : LEASE_FOR_SESSION_END,
+					   .reason = r ? r->reason : LEASE_REASON_COUNT,
 					   .mode = (enum lease_mode)l->mode,
 				       });
 }
