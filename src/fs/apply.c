@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Replay: items of checkpoint and log become inodes, and at the end the rules of docs/format.md 6 are checked and what
+ * is never recorded is derived: names to inodes, link counts, references of blocks.
+ *
+ * While items arrive the state may be inconsistent (the checkpoint is fuzzy, an old record may come after a newer
+ * state); only the end counts. So items of inodes that are not there, or not of the kind, are damage only when they
+ * cannot come from such a record: every record carries the attributes of the inodes that it touches, before its other
+ * items.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "fs/core.h"
+#include "fs/dir.h"
+
+#define NO_MEMORY "out of memory"
+
+static const char *no_memory(struct fs *fs)
+{
+	fs->apply_error = -ENOMEM;
+	return NO_MEMORY;
+}
+
+static const char *apply_inode(void *ctx, const struct inode_attr *a)
+{
+	struct fs *fs = ctx;
+	struct inode *i = itable_peek(fs, a->ino);
+
+	if (i && i->type != mode_type(a->mode))
+		return "4.4a the type of an inode changes";
+	if (a->ino >= atomic_load_explicit(&fs->next_ino, memory_order_relaxed))
+		atomic_store_explicit(&fs->next_ino, a->ino + 1, memory_order_relaxed);
+	if (i) {
+		i->attr = *a;
+		return NULL;
+	}
+	if (inode_new(fs, a, &i))
+		return no_memory(fs);
+	atomic_store_explicit(&i->refs, 0, memory_order_relaxed);
+	itable_add(fs, i);
+	return NULL;
+}
+
+static const char *apply_forget(void *ctx, uint64_t ino)
+{
+	struct fs *fs = ctx;
+	struct inode *i = itable_peek(fs, ino);
+
+	if (!i)
+		return NULL;
+	itable_remove(fs, i);
+	inode_free(i);
+	return NULL;
+}
+
+static const char *apply_symlink(void *ctx, uint64_t ino, const char *target, uint32_t len)
+{
+	struct fs *fs = ctx;
+	struct inode *i = itable_peek(fs, ino);
+	char *copy;
+
+	if (!i || i->type != DT_LNK)
+		return "6.8 a target of what is no symlink";
+	copy = malloc(len + 1ul);
+	if (!copy)
+		return no_memory(fs);
+	memcpy(copy, target, len);
+	copy[len] = '\0';
+	free(i->target);
+	i->target = copy;
+	i->target_len = len;
+	return NULL;
+}
+
+static const char *apply_dirent(void *ctx, uint64_t dir, uint64_t cookie, uint64_t ino, uint8_t type, const char *name,
+				uint32_t len)
+{
+	struct fs *fs = ctx;
+	struct inode *d = itable_peek(fs, dir);
+
+	if (!d || d->type != DT_DIR)
+		return "6.3 an entry of what is no directory";
+	if (dir_replay_set(d->dir, cookie, ino, type, name, len))
+		return no_memory(fs);
+	return NULL;
+}
+
+static const char *apply_undirent(void *ctx, uint64_t dir, uint64_t cookie)
+{
+	struct inode *d = itable_peek(ctx, dir);
+
+	if (!d || d->type != DT_DIR)
+		return "6.3 an entry of what is no directory";
+	dir_replay_clear(d->dir, cookie);
+	return NULL;
+}
+
+static const char *apply_map(void *ctx, uint64_t ino, const struct extent *e)
+{
+	struct fs *fs = ctx;
+	struct inode *i = itable_peek(fs, ino);
+
+	if (!i || i->type != DT_REG)
+		return "6.6 an extent of what is no regular file";
+	if (extmap_reserve(&i->map, 1))
+		return no_memory(fs);
+	extmap_set(&i->map, e);
+	return NULL;
+}
+
+static const char *apply_unmap(void *ctx, uint64_t ino, uint64_t off, uint64_t blocks)
+{
+	struct fs *fs = ctx;
+	struct inode *i = itable_peek(fs, ino);
+
+	if (!i || i->type != DT_REG)
+		return "6.6 an extent of what is no regular file";
+	if (extmap_reserve(&i->map, 1))
+		return no_memory(fs);
+	extmap_clear(&i->map, off, blocks);
+	return NULL;
+}
+
+const struct journal_apply fs_apply = {
+    .inode = apply_inode,
+    .forget = apply_forget,
+    .symlink = apply_symlink,
+    .dirent = apply_dirent,
+    .undirent = apply_undirent,
+    .map = apply_map,
+    .unmap = apply_unmap,
+};
+
+/* --- the end ------------------------------------------------------------------------------------------------------ */
+
+/* Calls each() for all inodes until one fails. Mount only: nothing else runs. */
+static int each_inode(struct fs *fs, int (*each)(struct fs *fs, struct inode *i))
+{
+	int err = 0;
+
+	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
+		struct itable_shard *s = &fs->table[k];
+
+		for (uint32_t b = 0; b < s->bucket_count; b++) {
+			for (struct inode *i = s->buckets[b]; i && !err; i = i->next)
+				err = each(fs, i);
+		}
+	}
+	return err;
+}
+
+static int damaged(const struct inode *i, const char *rule)
+{
+	return fail(-EUCLEAN, "damaged: inode %llu: %s (docs/format.md)", (unsigned long long)i->attr.ino, rule);
+}
+
+static int resolve_entry(struct fs *fs, struct inode *dir, struct entry *e)
+{
+	struct inode *i = itable_peek(fs, e->ino);
+
+	if (!i || i->type != e->type)
+		return damaged(dir, "6.2 every entry's inode exists, and has the entry's type");
+	e->inode = i;
+	if (i->type == DT_DIR) {
+		if (i->dir->parent || i == fs->root)
+			return damaged(i, "6.4 a directory has exactly one name");
+		i->dir->parent = dir;
+		dir->nlink++;
+	} else {
+		i->nlink++;
+	}
+	walk_account(fs, WALK_DIRENT_BYTES + e->len);
+	return 0;
+}
+
+static int finish_dir(struct fs *fs, struct inode *i)
+{
+	int err;
+
+	if (i->type != DT_DIR)
+		return 0;
+	err = dir_finish(i->dir);
+	if (err == -EUCLEAN)
+		return damaged(i, "6.5 names are unique in a directory");
+	for (uint32_t k = 0; !err && k < i->dir->slot_count; k++)
+		err = resolve_entry(fs, i, i->dir->slots[k].entry);
+	return err;
+}
+
+/*
+ * Climbs until a directory that is known to hang below the root, then gives the whole way its link count: 2 and its
+ * children, which it has from resolve_entry already. A way longer than there are inodes is a loop.
+ */
+static int finish_tree(struct fs *fs, struct inode *i)
+{
+	uint64_t limit = atomic_load(&fs->files);
+	struct inode *d = i;
+
+	if (i->type != DT_DIR)
+		return 0;
+	while (d && !d->reached && limit-- > 0)
+		d = d->dir->parent;
+	if (!d || !d->reached)
+		return damaged(i, "6.4 a directory is reached from the root");
+	for (d = i; !d->reached; d = d->dir->parent) {
+		d->reached = true;
+		d->nlink += 2;
+	}
+	return 0;
+}
+
+static int finish_file(struct fs *fs, struct inode *i)
+{
+	struct extent e;
+	int err = 0;
+
+	walk_account(fs, WALK_INODE_BYTES);
+	if (i->type != DT_DIR && i->nlink == 0)
+		atomic_fetch_or(&i->refs, REF_ORPHAN);
+	if (i->type == DT_LNK && (!i->target || i->target_len != i->attr.size))
+		return damaged(i, "6.8 a symlink has a target as long as its size");
+	if (i->type != DT_REG)
+		return 0;
+	walk_account(fs, (int64_t)i->map.extents * WALK_EXTENT_BYTES);
+	for (uint64_t b = 0; !err && extmap_find(&i->map, b, &e); b = e.off + e.blocks)
+		err = alloc_mark(fs->alloc, (struct run){e.start, e.blocks});
+	return err == -EUCLEAN ? damaged(i, "6.6 extents lie inside the pool, over no superblock, checkpoint or log")
+			       : err;
+}
+
+/* After all references are counted. */
+static int finish_sharing(struct fs *fs, struct inode *i)
+{
+	struct extent e;
+	uint64_t alike;
+
+	if (i->type != DT_REG)
+		return 0;
+	for (uint64_t b = 0; !i->may_share && extmap_find(&i->map, b, &e); b = e.off + alike) {
+		if (e.off < b) {
+			e.start += b - e.off;
+			e.blocks -= b - e.off;
+			e.off = b;
+		}
+		i->may_share = alloc_shared(fs->alloc, (struct run){e.start, e.blocks}, &alike);
+	}
+	return 0;
+}
+
+int apply_finish(struct fs *fs)
+{
+	int err;
+
+	fs->root = itable_peek(fs, FS_ROOT_INO);
+	if (!fs->root || fs->root->type != DT_DIR)
+		return fail(-EUCLEAN, "damaged: 6.1 inode 1 exists and is a directory (docs/format.md)");
+	err = each_inode(fs, finish_dir);
+	if (err)
+		return err;
+	fs->root->dir->parent = fs->root;
+	fs->root->reached = true;
+	fs->root->nlink += 2;
+	err = each_inode(fs, finish_tree);
+	if (!err)
+		err = each_inode(fs, finish_file);
+	return err ? err : each_inode(fs, finish_sharing);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of fs/ share: the mounted filesystem, its inodes and handles.
+ *
+ * All inodes live in memory. One is freed when nothing counts it any more: no name (nlink 0) and no reference. Both
+ * facts are in one word, so that exactly one thread sees the last of them go: unlink sets REF_ORPHAN, inode_put counts
+ * down, and who reaches REF_ORPHAN | 0 reclaims. No reference can appear after that: names are gone, and the table
+ * refuses.
+ *
+ * Invariants: an inode in the table is on the medium or its creator holds its lock; `gone` inodes are in neither.
+ * Every log record that touches an inode's names or map carries the inode's attributes too, so that replay over a newer
+ * (fuzzy) checkpoint may bring back an inode that a later record forgets again, and never meets an unknown one.
+ */
+#ifndef LH_FS_CORE_H
+#define LH_FS_CORE_H
+
+#include <dirent.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "base/lock.h"
+#include "fs/alloc.h"
+#include "fs/extmap.h"
+#include "fs/fs.h"
+#include "fs/journal.h"
+
+#define ITABLE_SHARDS 64u
+#define REF_ORPHAN    0x80000000u
+#define MODE_PERM     07777u
+#define TARGET_MAX    4095u /* bytes of a symlink */
+
+struct dir;
+
+/* Caller's lock: `lock` unless said otherwise. */
+struct inode {
+	struct rwlock lock;
+	struct inode_attr attr; /* atime_ns: atomic stores also under the shared lock */
+	struct lease_anchor anchor;
+	struct inode *next;      /* ITABLE */
+	struct inode *next_dead; /* of the one walk that got its last reference */
+	_Atomic uint32_t refs;   /* handles and walkers; REF_ORPHAN: no name is left */
+	uint32_t nlink;
+	uint8_t type;       /* DT_*, never changes */
+	bool gone;          /* forgotten, or never came to be */
+	bool may_share;     /* some of its blocks may belong to another file too */
+	bool reached;       /* mount: hangs below the root */
+	_Atomic bool lazy;  /* attr is newer than the log: times of reads and of writes in place */
+	uint64_t dirty_off; /* written in place and not flushed: [dirty_off, dirty_end) bytes */
+	uint64_t dirty_end;
+	union {
+		struct extmap map; /* DT_REG */
+		struct dir *dir;   /* DT_DIR */
+		struct {
+			char *target;
+			uint32_t target_len;
+		}; /* DT_LNK */
+	};
+};
+
+struct itable_shard {
+	struct lock lock;
+	struct inode **buckets;
+	uint32_t bucket_count; /* a power of two */
+	uint32_t count;
+};
+
+struct fs {
+	struct pool *pool;
+	struct alloc *alloc;
+	struct journal *journal;
+	struct lease_arbiter *arbiter;
+	struct inode *root;
+	bool read_only;
+	bool has_thread;
+	bool journal_ready; /* replay is over, hints are welcome */
+	int apply_error;    /* replay: -ENOMEM, when that and not damage stopped it */
+	uint64_t name_seed;
+	pthread_t thread;
+	struct lock rename; /* RENAME: parents of directories */
+	_Atomic uint64_t next_ino;
+	_Atomic uint64_t files, handles;
+	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
+	struct itable_shard table[ITABLE_SHARDS];
+};
+
+struct fs_handle {
+	struct fs *fs;
+	struct inode *inode;
+	bool readable, writable, append;
+};
+
+/* --- inode.c: life and the table --- */
+
+/* A new inode with one reference and no name, not in the table. attr->mode decides the type. -ENOMEM. */
+int inode_new(struct fs *fs, const struct inode_attr *attr, struct inode **out);
+void inode_free(struct inode *i);
+void inode_get(struct inode *i);
+/* Drops a reference. The last one of an orphan reclaims it: breaks leases, waits, writes a record. No lock held. */
+void inode_put(struct fs *fs, struct inode *i);
+/* Under INODE exclusive: the name that went was the last one. */
+void inode_orphan(struct inode *i);
+/* Under INODE exclusive, with the caller's reference the only one: nobody has it open and nobody leases it. */
+bool inode_unused(const struct inode *i);
+/* Under INODE exclusive, after a durable record with FORGET: blocks and table entry go; memory with the last reference.
+ */
+void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq);
+/* DT_* of a mode; DT_UNKNOWN when it is none that we keep. */
+uint8_t mode_type(uint32_t mode);
+void inode_attr_read(const struct inode *i, struct fs_attr *out);
+
+int itable_init(struct fs *fs);
+void itable_fini(struct fs *fs);
+void itable_add(struct fs *fs, struct inode *i);
+void itable_remove(struct fs *fs, struct inode *i);
+/* With a reference, or NULL. */
+struct inode *itable_get(struct fs *fs, uint64_t ino);
+/* Without a reference: mount only, single threaded. */
+struct inode *itable_peek(struct fs *fs, uint64_t ino);
+/* The numbers of a shard, *out from malloc. */
+int itable_numbers(struct fs *fs, unsigned shard, uint64_t **out, uint32_t *count);
+/*
+ * Calls each() for every inode with a reference and no lock held; stops at the first error. Orphans whose last
+ * reference the walk got are handed back in *dead, to be reclaimed by inodes_put_dead when their records may be
+ * written.
+ */
+int itable_each(struct fs *fs, int (*each)(void *ctx, struct inode *i), void *ctx, struct inode **dead);
+void inodes_put_dead(struct fs *fs, struct inode *dead);
+
+/* alloc_take; when space only waits for records to be durable, makes them so. */
+int blocks_take(struct fs *fs, uint64_t want, uint64_t goal, struct run *out);
+
+/* Up to four inodes, locked exclusively in ascending order. NULLs and repetitions are skipped. */
+struct lockset {
+	struct inode *in[4];
+	unsigned count;
+};
+void lockset_add(struct lockset *s, struct inode *i);
+void lockset_take(struct lockset *s);
+void lockset_drop(struct lockset *s);
+
+/* --- apply.c: replay, and the end of mount --- */
+
+extern const struct journal_apply fs_apply;
+/* After replay: names to inodes, link counts, directory tree, blocks. 0, -EUCLEAN with the rule, -ENOMEM. */
+int apply_finish(struct fs *fs);
+
+/* --- walk.c: checkpoints --- */
+
+int walk_checkpoint(struct fs *fs, bool clean);
+/*
+ * After an operation that gives space back got `err`: when a checkpoint may have made room in the log, true, and the
+ * operation tries again. No lock held. *tries starts at 0.
+ */
+bool walk_made_room(struct fs *fs, int err, unsigned *tries);
+/* Keeps the running estimate of the next checkpoint's size. */
+void walk_account(struct fs *fs, int64_t bytes);
+#define WALK_INODE_BYTES  96
+#define WALK_DIRENT_BYTES 48
+#define WALK_EXTENT_BYTES 48
+
+/* --- io.c --- */
+
+int64_t time_now(void);
+/* Under INODE exclusive: bytes written in place. */
+void inode_dirty(struct inode *i, uint64_t off, uint64_t end);
+
+static inline bool is_dir(const struct inode *i)
+{
+	return S_ISDIR(i->attr.mode);
+}
+static inline uint64_t block_of(uint64_t byte)
+{
+	return byte >> LH_BLOCK_SHIFT;
+}
+static inline uint64_t block_up(uint64_t byte)
+{
+	return (byte >> LH_BLOCK_SHIFT) + ((byte & (LH_BLOCK_SIZE - 1)) != 0);
+}
+static inline uint64_t block_bytes(uint64_t blocks)
+{
+	return blocks << LH_BLOCK_SHIFT;
+}
+
+#endif

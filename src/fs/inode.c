@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Inodes: life, references, the table by number, locking several. The rules of life are in core.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "fs/core.h"
+#include "fs/dir.h"
+#include "fs/layout.h"
+
+#define BUCKETS_FIRST 64u
+
+uint8_t mode_type(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFLNK:
+	case S_IFCHR:
+	case S_IFBLK:
+	case S_IFIFO:
+	case S_IFSOCK:
+		return IFTODT(mode);
+	}
+	return DT_UNKNOWN;
+}
+
+int inode_new(struct fs *fs, const struct inode_attr *attr, struct inode **out)
+{
+	struct inode *i = calloc(1, sizeof(*i));
+	int err;
+
+	if (!i)
+		return -ENOMEM;
+	i->attr = *attr;
+	i->type = mode_type(attr->mode);
+	assert(i->type != DT_UNKNOWN);
+	if (i->type == DT_DIR) {
+		err = dir_new(fs, &i->dir);
+		if (err) {
+			free(i);
+			return err;
+		}
+	} else if (i->type == DT_REG) {
+		extmap_init(&i->map);
+	}
+	rwlock_init(&i->lock, RANK_INODE, attr->ino);
+	lease_anchor_init(&i->anchor, attr->ino);
+	atomic_init(&i->refs, 1);
+	*out = i;
+	return 0;
+}
+
+void inode_free(struct inode *i)
+{
+	if (!i)
+		return;
+	switch (i->type) {
+	case DT_REG:
+		extmap_fini(&i->map);
+		break;
+	case DT_DIR:
+		dir_free(i->dir);
+		break;
+	case DT_LNK:
+		free(i->target);
+		break;
+	}
+	lease_anchor_fini(&i->anchor);
+	rwlock_destroy(&i->lock);
+	free(i);
+}
+
+void inode_get(struct inode *i)
+{
+	uint32_t old = atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+
+	assert(old != REF_ORPHAN);
+	(void)old;
+}
+
+void inode_orphan(struct inode *i)
+{
+	i->nlink = 0;
+	if (i->type == DT_DIR)
+		i->dir->parent = NULL;
+	atomic_fetch_or_explicit(&i->refs, REF_ORPHAN, memory_order_acq_rel);
+}
+
+bool inode_unused(const struct inode *i)
+{
+	return (atomic_load_explicit(&i->refs, memory_order_acquire) & ~REF_ORPHAN) == 1 && !lease_busy(&i->anchor);
+}
+
+int blocks_take(struct fs *fs, uint64_t want, uint64_t goal, struct run *out)
+{
+	int err = alloc_take(fs->alloc, want, goal, out);
+
+	if (err != -ENOSPC || alloc_pending_blocks(fs->alloc) == 0)
+		return err;
+	err = journal_sync(fs->journal);
+	return err ? err : alloc_take(fs->alloc, want, goal, out);
+}
+
+static void blocks_release(struct fs *fs, struct inode *i, uint64_t seq)
+{
+	struct drained gone;
+	struct extent e;
+	int err;
+
+	if (i->type != DT_REG || i->map.extents == 0)
+		return;
+	err = lease_drained(&i->anchor, RANGE_ALL, &gone);
+	assert(err == 0);
+	(void)err;
+	for (uint64_t b = 0; extmap_find(&i->map, b, &e); b = e.off + e.blocks)
+		alloc_release(fs->alloc, &gone, (struct run){e.start, e.blocks}, seq);
+	walk_account(fs, -(int64_t)(i->map.extents * WALK_EXTENT_BYTES));
+	extmap_fini(&i->map);
+	extmap_init(&i->map);
+}
+
+void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq)
+{
+	blocks_release(fs, i, seq);
+	i->gone = true;
+	itable_remove(fs, i);
+	walk_account(fs, -WALK_INODE_BYTES);
+}
+
+static int reclaim_once(struct fs *fs, struct inode *i)
+{
+	struct jtxn t;
+	uint64_t seq;
+	int err;
+
+	jtxn_init(&t);
+	t.frees = true;
+	jtxn_forget(&t, i->attr.ino);
+	rwlock_take_write(&i->lock);
+	err = fs->read_only ? -EROFS : jtxn_commit(fs->journal, &t, &seq);
+	if (!err)
+		inode_forgotten(fs, i, seq);
+	rwlock_drop(&i->lock);
+	jtxn_fini(&t);
+	return err;
+}
+
+/* Nobody can reach the inode any more but by leases that were left behind. On failure the blocks wait for the next
+ * mount. */
+static void reclaim(struct fs *fs, struct inode *i)
+{
+	struct gate_need need = {RANGE_ALL, LEASE_ANY_MODE, LEASE_FOR_RECLAIM, LEASE_STOP};
+	struct fs_caller nobody = {0};
+	struct gate gate = {0};
+	unsigned tries = 0;
+	int err = 0;
+
+	if (lease_busy(&i->anchor) && lease_conflicts(&i->anchor, RANGE_ALL, LEASE_ANY_MODE, NULL))
+		err = gate_break(&gate, fs, i, &need, &nobody);
+	if (!err) {
+		do {
+			err = reclaim_once(fs, i);
+		} while (walk_made_room(fs, err, &tries));
+	}
+	gate_end(&gate);
+	if (!err)
+		return;
+	rwlock_take_write(&i->lock);
+	itable_remove(fs, i);
+	i->gone = true;
+	rwlock_drop(&i->lock);
+	log_warn("fs", "inode %llu: reclaim failed (%s); its blocks come back with the next mount",
+		 (unsigned long long)i->attr.ino, strerror(-err));
+}
+
+void inode_put(struct fs *fs, struct inode *i)
+{
+	uint32_t old;
+
+	if (!i)
+		return;
+	old = atomic_fetch_sub_explicit(&i->refs, 1, memory_order_acq_rel);
+	assert((old & ~REF_ORPHAN) > 0);
+	if (old != (REF_ORPHAN | 1))
+		return;
+	if (!i->gone)
+		reclaim(fs, i);
+	inode_free(i);
+}
+
+void inode_attr_read(const struct inode *i, struct fs_attr *out)
+{
+	const struct inode_attr *a = &i->attr;
+
+	*out = (struct fs_attr){.ino = a->ino,
+				.mode = a->mode,
+				.nlink = i->nlink,
+				.uid = a->uid,
+				.gid = a->gid,
+				.rdev = a->rdev,
+				.size = a->size,
+				.blocks = i->type == DT_REG ? i->map.blocks : 0,
+				.atime_ns = __atomic_load_n(&a->atime_ns, __ATOMIC_RELAXED),
+				.mtime_ns = a->mtime_ns,
+				.ctime_ns = a->ctime_ns,
+				.btime_ns = a->btime_ns};
+	if (i->type == DT_DIR)
+		out->size = i->dir->live;
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
+static struct itable_shard *shard_of(struct fs *fs, uint64_t ino)
+{
+	return &fs->table[ino % ITABLE_SHARDS];
+}
+
+static struct inode **bucket_of(struct itable_shard *s, uint64_t ino)
+{
+	return &s->buckets[(ino / ITABLE_SHARDS) & (s->bucket_count - 1)];
+}
+
+int itable_init(struct fs *fs)
+{
+	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
+		lock_init_keyed(&fs->table[k].lock, RANK_ITABLE, k);
+		fs->table[k].bucket_count = BUCKETS_FIRST;
+		fs->table[k].buckets = calloc(BUCKETS_FIRST, sizeof(struct inode *));
+		if (!fs->table[k].buckets)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Frees the inodes too. */
+void itable_fini(struct fs *fs)
+{
+	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
+		struct itable_shard *s = &fs->table[k];
+
+		if (s->bucket_count == 0)
+			continue;
+		for (uint32_t b = 0; s->buckets && b < s->bucket_count; b++) {
+			while (s->buckets[b]) {
+				struct inode *i = s->buckets[b];
+
+				s->buckets[b] = i->next;
+				inode_free(i);
+			}
+		}
+		free(s->buckets);
+		lock_destroy(&s->lock);
+	}
+}
+
+/* Under the shard's lock. Without memory the chains just get longer. */
+static void shard_grow(struct itable_shard *s)
+{
+	struct inode **old = s->buckets;
+	uint32_t old_count = s->bucket_count;
+	struct inode **grown = calloc((size_t)old_count * 2, sizeof(*grown));
+
+	if (!grown)
+		return;
+	s->buckets = grown;
+	s->bucket_count = old_count * 2;
+	for (uint32_t b = 0; b < old_count; b++) {
+		while (old[b]) {
+			struct inode *i = old[b];
+			struct inode **to = bucket_of(s, i->attr.ino);
+
+			old[b] = i->next;
+			i->next = *to;
+			*to = i;
+		}
+	}
+	free(old);
+}
+
+void itable_add(struct fs *fs, struct inode *i)
+{
+	struct itable_shard *s = shard_of(fs, i->attr.ino);
+	struct inode **b;
+
+	lock_take(&s->lock);
+	if (s->count >= s->bucket_count)
+		shard_grow(s);
+	b = bucket_of(s, i->attr.ino);
+	i->next = *b;
+	*b = i;
+	s->count++;
+	lock_drop(&s->lock);
+	atomic_fetch_add_explicit(&fs->files, 1, memory_order_relaxed);
+}
+
+void itable_remove(struct fs *fs, struct inode *i)
+{
+	struct itable_shard *s = shard_of(fs, i->attr.ino);
+	struct inode **at;
+
+	lock_take(&s->lock);
+	at = bucket_of(s, i->attr.ino);
+	while (*at != i)
+		at = &(*at)->next;
+	*at = i->next;
+	s->count--;
+	lock_drop(&s->lock);
+	atomic_fetch_sub_explicit(&fs->files, 1, memory_order_relaxed);
+}
+
+struct inode *itable_peek(struct fs *fs, uint64_t ino)
+{
+	struct inode *i = *bucket_of(shard_of(fs, ino), ino);
+
+	while (i && i->attr.ino != ino)
+		i = i->next;
+	return i;
+}
+
+/* An orphan that is being reclaimed stays dead. */
+static bool get_unless_dead(struct inode *i)
+{
+	uint32_t old = atomic_load_explicit(&i->refs, memory_order_relaxed);
+
+	do {
+		if (old == REF_ORPHAN)
+			return false;
+	} while (!atomic_compare_exchange_weak(&i->refs, &old, old + 1));
+	return true;
+}
+
+struct inode *itable_get(struct fs *fs, uint64_t ino)
+{
+	struct itable_shard *s = shard_of(fs, ino);
+	struct inode *i;
+
+	lock_take(&s->lock);
+	i = itable_peek(fs, ino);
+	if (i && !get_unless_dead(i))
+		i = NULL;
+	lock_drop(&s->lock);
+	return i;
+}
+
+int itable_numbers(struct fs *fs, unsigned shard, uint64_t **out, uint32_t *count)
+{
+	struct itable_shard *s = &fs->table[shard];
+	uint64_t *list;
+	uint32_t n = 0;
+
+	lock_take(&s->lock);
+	list = malloc((s->count + 1) * sizeof(*list));
+	for (uint32_t b = 0; list && b < s->bucket_count; b++) {
+		for (const struct inode *i = s->buckets[b]; i; i = i->next)
+			list[n++] = i->attr.ino;
+	}
+	lock_drop(&s->lock);
+	*out = list;
+	*count = n;
+	return list ? 0 : -ENOMEM;
+}
+
+/* Drops a walk's reference, but not the last one of an orphan: that goes to the list. */
+static void put_or_keep(struct inode *i, struct inode **dead)
+{
+	uint32_t old = atomic_load(&i->refs);
+
+	do {
+		if (old == (REF_ORPHAN | 1)) {
+			i->next_dead = *dead;
+			*dead = i;
+			return;
+		}
+	} while (!atomic_compare_exchange_weak(&i->refs, &old, old - 1));
+}
+
+static int shard_each(struct fs *fs, unsigned shard, int (*each)(void *ctx, struct inode *i), void *ctx,
+		      struct inode **dead)
+{
+	uint64_t *list;
+	uint32_t count;
+	int err = itable_numbers(fs, shard, &list, &count);
+
+	for (uint32_t k = 0; !err && k < count; k++) {
+		struct inode *i = itable_get(fs, list[k]);
+
+		if (!i)
+			continue;
+		err = each(ctx, i);
+		put_or_keep(i, dead);
+	}
+	free(list);
+	return err;
+}
+
+int itable_each(struct fs *fs, int (*each)(void *ctx, struct inode *i), void *ctx, struct inode **dead)
+{
+	int err = 0;
+
+	*dead = NULL;
+	for (unsigned k = 0; !err && k < ITABLE_SHARDS; k++)
+		err = shard_each(fs, k, each, ctx, dead);
+	return err;
+}
+
+void inodes_put_dead(struct fs *fs, struct inode *dead)
+{
+	while (dead) {
+		struct inode *next = dead->next_dead;
+
+		inode_put(fs, dead);
+		dead = next;
+	}
+}
+
+/* --- several at once ---------------------------------------------------------------------------------------------- */
+
+void lockset_add(struct lockset *s, struct inode *i)
+{
+	unsigned at = s->count;
+
+	if (!i)
+		return;
+	for (unsigned k = 0; k < s->count; k++) {
+		if (s->in[k] == i)
+			return;
+	}
+	assert(s->count < ARRAY_LEN(s->in));
+	for (; at > 0 && s->in[at - 1]->attr.ino > i->attr.ino; at--)
+		s->in[at] = s->in[at - 1];
+	s->in[at] = i;
+	s->count++;
+}
+
+void lockset_take(struct lockset *s)
+{
+	for (unsigned k = 0; k < s->count; k++)
+		rwlock_take_write(&s->in[k]->lock);
+}
+
+void lockset_drop(struct lockset *s)
+{
+	for (unsigned k = s->count; k-- > 0;)
+		rwlock_drop(&s->in[k]->lock);
+}

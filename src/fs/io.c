@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reading and writing by calls. Reads take INODE shared, writes exclusive, so that calls see each other whole; direct
+ * writers of leases go past both.
+ *
+ * Times are lazy, as with the kernel's lazytime and relatime: a read, and a write that changes nothing but bytes in
+ * place, leaves its time in memory; it reaches the log with the file's next record, fsync, checkpoint or unmount.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "fs/layout.h"
+#include "fs/perm.h"
+
+#define ATIME_MAX_AGE_NS (24 * 3600 * (int64_t)NS_PER_SEC)
+
+int64_t time_now(void)
+{
+	return (int64_t)clock_real_coarse_ns();
+}
+
+void inode_dirty(struct inode *i, uint64_t off, uint64_t end)
+{
+	if (i->dirty_end == 0) {
+		i->dirty_off = off;
+		i->dirty_end = end;
+		return;
+	}
+	i->dirty_off = min_u64(i->dirty_off, off);
+	i->dirty_end = max_u64(i->dirty_end, end);
+}
+
+/* relatime: only when it tells something new. Under INODE shared: others may do the same. */
+static void touch_atime(struct fs *fs, struct inode *i)
+{
+	int64_t atime = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
+	int64_t now;
+
+	if (fs->read_only)
+		return;
+	now = time_now();
+	if (atime > i->attr.mtime_ns && atime > i->attr.ctime_ns && now - atime < ATIME_MAX_AGE_NS)
+		return;
+	if (atime == now)
+		return;
+	__atomic_store_n(&i->attr.atime_ns, now, __ATOMIC_RELAXED);
+	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
+}
+
+/* Under INODE. [off, off + len) is inside the file. */
+static void read_range(struct fs *fs, const struct inode *i, uint8_t *buf, size_t len, uint64_t off)
+{
+	while (len > 0) {
+		struct extent e;
+		uint64_t n;
+		bool found = extmap_find(&i->map, block_of(off), &e);
+		uint64_t into = off - block_bytes(e.off);
+
+		if (!found) {
+			memset(buf, 0, len);
+			return;
+		}
+		if (e.off > block_of(off)) {
+			n = min_u64(len, block_bytes(e.off) - off);
+			memset(buf, 0, n);
+		} else {
+			n = min_u64(len, block_bytes(e.blocks) - into);
+			if (unlikely(e.flags == EXT_UNWRITTEN))
+				memset(buf, 0, n);
+			else
+				memcpy(buf, pool_at(fs->pool, block_bytes(e.start) + into, n), n);
+		}
+		buf += n;
+		off += n;
+		len -= n;
+	}
+}
+
+ssize_t fs_read(struct fs_handle *h, const struct fs_caller *who, void *buf, size_t len, uint64_t off)
+{
+	struct inode *i = h->inode;
+
+	(void)who;
+	if (unlikely(i->type != DT_REG))
+		return i->type == DT_DIR ? -EISDIR : -EINVAL;
+	if (unlikely(!h->readable))
+		return -EBADF;
+	if (unlikely(len > SSIZE_MAX))
+		len = SSIZE_MAX;
+	rwlock_take_read(&i->lock);
+	if (off >= i->attr.size)
+		len = 0;
+	else
+		len = min_u64(len, i->attr.size - off);
+	if (len > 0) {
+		read_range(h->fs, i, buf, len, off);
+		touch_atime(h->fs, i);
+	}
+	rwlock_drop(&i->lock);
+	return (ssize_t)len;
+}
+
+/* One run that is there, is ours alone and inside the file: nothing but bytes and lazy times change. Under INODE
+ * exclusive. */
+static bool write_in_place(struct fs *fs, struct inode *i, const struct fs_caller *who, const void *buf, size_t len,
+			   uint64_t off)
+{
+	struct extent e;
+
+	if (i->may_share || off > i->attr.size || len > i->attr.size - off || len == 0)
+		return false;
+	if (mode_after_write(i->attr.mode, &who->cred) != i->attr.mode)
+		return false;
+	if (!extmap_find(&i->map, block_of(off), &e) || e.off > block_of(off) || e.flags)
+		return false;
+	if (off + len > block_bytes(e.off + e.blocks))
+		return false;
+	pool_store(fs->pool, block_bytes(e.start) + (off - block_bytes(e.off)), buf, len);
+	inode_dirty(i, off, off + len);
+	i->attr.mtime_ns = time_now();
+	i->attr.ctime_ns = i->attr.mtime_ns;
+	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
+	return true;
+}
+
+ssize_t fs_write(struct fs_handle *h, const struct fs_caller *who, const void *buf, size_t len, uint64_t off)
+{
+	struct inode *i = h->inode;
+	struct gate gate = {0};
+	struct store s = {.fs = h->fs, .inode = i, .who = who, .gate = &gate, .src = buf, .kind = STORE_DATA};
+	ssize_t done;
+	int err;
+
+	if (i->type != DT_REG)
+		return i->type == DT_DIR ? -EISDIR : -EINVAL;
+	if (!h->writable)
+		return -EBADF;
+	len = min_u64(len, SSIZE_MAX);
+	if (len == 0)
+		return 0;
+	s.append = h->append;
+	s.pos = h->append ? 0 : off;
+	if (add_overflows(s.pos, len, &s.end) || s.pos >= FS_SIZE_MAX)
+		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
+	s.end = min_u64(s.end, FS_SIZE_MAX);
+	rwlock_take_write(&i->lock);
+	if (!h->append && write_in_place(h->fs, i, who, buf, len, off)) {
+		rwlock_drop(&i->lock);
+		return (ssize_t)len;
+	}
+	err = store_run(&s);
+	rwlock_drop(&i->lock);
+	gate_end(&gate);
+	done = (const uint8_t *)s.src - (const uint8_t *)buf;
+	return done > 0 ? done : err;
+}
+
+void *fs_run_window(struct fs *fs, const struct fs_run *run)
+{
+	return pool_window(fs->pool, run->pool_off, run->len);
+}
+
+void fs_run_flush(struct fs *fs, uint64_t pool_off, uint64_t len)
+{
+	pool_flush(fs->pool, pool_off, len);
+}

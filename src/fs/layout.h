@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The protocol of every operation that changes a layout (docs/design.md, decision 3), with no lock held while waiting:
+ *
+ *   again:  INODE exclusive; look what has to change
+ *           layout_free()?   no: drop INODE; gate_break() waits for the holders and keeps the gate closed; again
+ *           change_begin()   the caller's own pins are drained (L5); receipt (L13)
+ *           record, then memory, then blocks back to the allocator with the receipt
+ *           change_end()     the caller's own pins are placed anew
+ *           drop INODE; gate_end()
+ *
+ * A file that nobody leases pays one load in layout_free and one in change_begin (L3). Grants happen under INODE too,
+ * so that "nobody leases it" stays true while it is held exclusively.
+ */
+#ifndef LH_FS_LAYOUT_H
+#define LH_FS_LAYOUT_H
+
+#include "fs/core.h"
+
+/* What a change does to leases: a row of the table of breaking operations in docs/semantics.md. */
+struct gate_need {
+	struct range range; /* bytes */
+	unsigned modes;
+	enum lease_reason reason;
+	enum lease_kind kind;
+};
+
+/* A break that was waited for and whose gate is still closed. Starts as zeroes. */
+struct gate {
+	struct lease_break *brk;
+	struct range range;
+	unsigned modes;
+};
+
+/* Under INODE exclusive: nobody but the caller's session holds what the change needs gone. */
+bool layout_free(const struct gate *g, struct inode *i, const struct gate_need *need, const struct fs_caller *who);
+/* No lock held. 0: the range is free as long as the gate is; -EWOULDBLOCK (L9); -ENOMEM. An older gate of g opens
+ * after. */
+int gate_break(struct gate *g, struct fs *fs, struct inode *i, const struct gate_need *need,
+	       const struct fs_caller *who);
+/* For two files at once (clone): both breaks start before either is waited for. Either need may be NULL. */
+struct gate_side {
+	struct gate *gate;
+	struct inode *inode;
+	const struct gate_need *need;
+};
+int gate_break_two(struct fs *fs, const struct gate_side side[2], const struct fs_caller *who);
+void gate_end(struct gate *g);
+
+/* What the locked half of an operation returns to have its gate closed; no errno (-EAGAIN is -EWOULDBLOCK, an answer).
+ */
+#define NEED_GATE 1
+
+struct change {
+	struct fs *fs;
+	struct inode *inode;
+	struct range range;
+	struct lease_session *owner; /* NULL: no own leases there */
+	struct drained gone;
+};
+/* Under INODE exclusive, after layout_free() said yes for all modes. -ENOMEM: nothing was drained. */
+int change_begin(struct change *c, struct fs *fs, struct inode *i, struct range range, const struct fs_caller *who);
+/* Also after a failure, and for one that never began (zeroes). */
+void change_end(struct change *c);
+/* The clone's source: own writers lose what they share now; others have been broken already, no blocks move. */
+int change_begin_shared(struct change *c, struct fs *fs, struct inode *i, struct range range,
+			const struct fs_caller *who);
+
+/* The last file block there can be, and one. */
+#define BLOCKS_END (block_of(FS_SIZE_MAX) + 1)
+
+static inline struct range block_range(uint64_t first, uint64_t blocks)
+{
+	return (struct range){block_bytes(first), block_bytes(first + blocks)};
+}
+
+/* Under INODE: the runs of a range as a lease of the mode may see them; *runs from malloc, NULL when there are none. */
+int layout_runs(struct fs *fs, struct inode *i, struct range range, enum lease_mode mode, struct fs_run **runs,
+		unsigned *count);
+/* Under INODE: the extent at block b or after it, cut to [b, end). false: none. */
+bool layout_next(const struct inode *i, uint64_t b, uint64_t end, struct extent *e);
+/* Under INODE: whether blocks are unwritten and not zeroed in the range. */
+bool layout_has_unwritten(const struct inode *i, struct range range);
+/* Under INODE exclusive: zeroes them in memory, so that they can be shown. -ENOMEM. */
+int layout_expose(struct fs *fs, struct inode *i, struct range range);
+
+/* --- io.c: content ------------------------------------------------------------------------------------------------ */
+
+enum store_kind { STORE_DATA, STORE_ZEROES, STORE_RESERVE, STORE_LEASE };
+/*
+ * One walk over [pos, end) of a file that makes blocks be as the kind wants. DATA writes src and grows the size; ZEROES
+ * writes zeroes where there is something else and never grows; RESERVE allocates holes, unwritten; LEASE makes the
+ * range fit for a direct writer (L27). pos moves on with what is done.
+ */
+struct store {
+	struct fs *fs;
+	struct inode *inode;
+	const struct fs_caller *who;
+	struct gate *gate;
+	const uint8_t *src; /* DATA: the byte for pos */
+	uint64_t pos, end;
+	enum store_kind kind;
+	bool append;  /* DATA: pos is where the file ends when the first byte is written */
+	bool started; /* something was done */
+	bool dropped; /* INODE was dropped and taken again */
+};
+/* INODE exclusive is held on entry and on return, and may be dropped between (for a break). */
+int store_run(struct store *s);
+/*
+ * The same locking. Before the size becomes more than it is: what lies between the end of file and up_to reads as
+ * zeroes then, unless somebody holds a WRITE lease there (his bytes are kept).
+ */
+int store_gap(struct store *s, uint64_t up_to);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Leases, the fs's side: permission (L17), the layout made fit for the mode (L27), the grant under INODE so that what
+ * it promises is true, and the consumer told which runs it may reach.
+ *
+ * Between grant and attach another thread may start a break: it needs no INODE. Then the attach is refused, the
+ * consumer drains what place() gave it, the lease is given back, and all begins again. The breaker cannot touch a block
+ * meanwhile: for that it needs INODE.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "fs/layout.h"
+#include "fs/pin.h"
+
+struct pin_wrapper {
+	struct fs_pin pin;
+};
+
+static void wrap_drain(void *ctx, struct range range)
+{
+	struct pin_wrapper *w = ctx;
+
+	w->pin.ops->drain(w->pin.pin, range);
+}
+
+static void wrap_gone(void *ctx)
+{
+	struct pin_wrapper *w = ctx;
+
+	w->pin.ops->gone(w->pin.pin);
+	free(w);
+}
+
+const struct lease_pin_ops pin_wrap_ops = {.drain = wrap_drain, .gone = wrap_gone};
+
+void *pin_wrap(const struct fs_pin *pin)
+{
+	struct pin_wrapper *w = malloc(sizeof(*w));
+
+	if (w)
+		w->pin = *pin;
+	return w;
+}
+
+int pin_place(void *wrap, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range range,
+	      const struct fs_run *runs, unsigned count)
+{
+	const struct pin_wrapper *w = wrap;
+
+	return w->pin.place(w->pin.pin, lease, seq, mode, range, runs, count);
+}
+
+struct grant {
+	struct fs *fs;
+	struct inode *inode;
+	const struct fs_caller *who;
+	const struct fs_lease_args *args;
+	struct range range; /* whole blocks */
+	struct gate gate;
+	struct fs_lease *out;
+};
+
+/* Under INODE: what a lease of the mode can cover. */
+static int grant_range(struct grant *g, struct range *out)
+{
+	*out = g->range;
+	if (g->args->mode == LEASE_READ)
+		out->end = min_u64(out->end, block_bytes(block_up(g->inode->attr.size)));
+	return range_empty(*out) ? -ENODATA : 0;
+}
+
+static uint64_t runs_bytes(const struct fs_run *runs, unsigned count)
+{
+	uint64_t sum = 0;
+
+	for (unsigned k = 0; k < count; k++)
+		sum += runs[k].len;
+	return sum;
+}
+
+/* Under INODE, after the grant: place and attach. -ESTALE: the lease was recalled meanwhile. */
+static int grant_pin(struct grant *g, struct range range, const struct lease_grant *lease)
+{
+	const struct fs_lease_args *a = g->args;
+	struct fs_run *runs;
+	unsigned count;
+	void *wrap;
+	int err = layout_runs(g->fs, g->inode, range, a->mode, &runs, &count);
+
+	if (err)
+		return err;
+	wrap = pin_wrap(a->pin);
+	err = wrap ? a->pin->place(a->pin->pin, lease->lease, lease->seq, a->mode, range, runs, count) : -ENOMEM;
+	if (!err) {
+		err = lease_pin_attach(g->fs->arbiter, lease->lease, &pin_wrap_ops, wrap, runs_bytes(runs, count));
+		if (err)
+			a->pin->ops->drain(a->pin->pin, range);
+	}
+	if (err)
+		free(wrap);
+	free(runs);
+	return err;
+}
+
+/* Under INODE, the layout is fit. */
+static int grant_now(struct grant *g, struct range range)
+{
+	struct lease_grant_args args = {.anchor = &g->inode->anchor,
+					.session = g->who->session,
+					.handle = g->args->handle_number,
+					.range = range,
+					.mode = g->args->mode,
+					.deadline_ns = g->args->deadline_ns};
+	struct lease_grant lease;
+	int err = lease_grant(g->fs->arbiter, &args, &lease);
+
+	if (err)
+		return err;
+	*g->out = (struct fs_lease){lease.lease, lease.seq, range, g->inode->attr.size};
+	if (g->args->pin)
+		err = grant_pin(g, range, &lease);
+	if (err)
+		lease_release(g->who->session, lease.lease, RANGE_ALL);
+	return err;
+}
+
+static int grant_write(struct grant *g)
+{
+	struct store s;
+	struct range range;
+	int err;
+
+	rwlock_take_write(&g->inode->lock);
+	do {
+		s = (struct store){.fs = g->fs,
+				   .inode = g->inode,
+				   .who = g->who,
+				   .gate = &g->gate,
+				   .pos = g->range.start,
+				   .end = g->range.end,
+				   .kind = STORE_LEASE};
+		err = store_run(&s);
+	} while (!err && s.dropped);
+	/* Our own gate must not keep our own grant waiting; nothing can come between while INODE is held. */
+	gate_end(&g->gate);
+	if (!err)
+		err = grant_range(g, &range);
+	if (!err)
+		err = grant_now(g, range);
+	rwlock_drop(&g->inode->lock);
+	return err;
+}
+
+static int grant_read(struct grant *g)
+{
+	struct range range;
+	bool expose;
+	int err;
+
+	rwlock_take_read(&g->inode->lock);
+	err = grant_range(g, &range);
+	expose = !err && layout_has_unwritten(g->inode, range);
+	if (!err && !expose)
+		err = grant_now(g, range);
+	rwlock_drop(&g->inode->lock);
+	if (!expose)
+		return err;
+	rwlock_take_write(&g->inode->lock);
+	err = grant_range(g, &range);
+	if (!err)
+		err = layout_expose(g->fs, g->inode, range);
+	if (!err)
+		err = grant_now(g, range);
+	rwlock_drop(&g->inode->lock);
+	return err;
+}
+
+static int grant_check(struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *a)
+{
+	if (h->inode->type != DT_REG)
+		return fail(-EINVAL, "leases are for regular files");
+	if (!who->session)
+		return fail(-EINVAL, "a lease needs a session");
+	if (a->mode != LEASE_READ && a->mode != LEASE_WRITE)
+		return fail(-EINVAL, "a lease is for reading or for writing");
+	if (a->mode == LEASE_READ && !h->readable)
+		return fail(-EBADF, "a READ lease needs a handle that is open for reading");
+	if (a->mode == LEASE_WRITE && !h->writable)
+		return fail(-EBADF, "a WRITE lease needs a handle that is open for writing");
+	if (range_empty(a->range))
+		return fail(-EINVAL, "the range of a lease cannot be empty");
+	if (a->mode == LEASE_WRITE && a->range.end > FS_SIZE_MAX - LH_BLOCK_SIZE)
+		return fail(-EFBIG, "the range of a WRITE lease ends beyond the longest file");
+	return 0;
+}
+
+int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *args,
+		 struct fs_lease *out)
+{
+	struct fs_caller impatient;
+	struct grant g = {.fs = h->fs, .inode = h->inode, .who = who, .args = args, .out = out};
+	uint64_t last = min_u64(args->range.end, FS_SIZE_MAX - LH_BLOCK_SIZE);
+	int err = grant_check(h, who, args);
+
+	if (err)
+		return err;
+	if (args->nowait && !who->nowait) {
+		impatient = *who;
+		impatient.nowait = true;
+		g.who = &impatient;
+	}
+	g.range = (struct range){round_down_u64(args->range.start, LH_BLOCK_SIZE), round_up_u64(last, LH_BLOCK_SIZE)};
+	for (;;) {
+		err = args->mode == LEASE_WRITE ? grant_write(&g) : grant_read(&g);
+		if (err == -ESTALE)
+			continue;
+		if (err != -EAGAIN)
+			return err;
+		if (g.who->nowait)
+			return fail(-EAGAIN, "the layout of the range is being changed: try again");
+		err = lease_gate_wait(h->fs->arbiter, &h->inode->anchor, g.range, UINT64_MAX);
+		if (err)
+			return err;
+	}
+}
+
+int fs_extents(struct fs_handle *h, uint64_t off, uint64_t len,
+	       bool (*each)(void *ctx, const struct fs_run *run, unsigned flags), void *ctx)
+{
+	struct inode *i = h->inode;
+	uint64_t end_byte;
+	uint64_t b = block_of(off);
+	struct extent e;
+
+	if (i->type != DT_REG)
+		return i->type == DT_DIR ? -EISDIR : -EINVAL;
+	if (add_overflows(off, len, &end_byte) || end_byte > FS_SIZE_MAX)
+		end_byte = FS_SIZE_MAX;
+	for (;;) {
+		unsigned flags;
+		uint64_t alike;
+		struct fs_run run;
+		bool more;
+
+		rwlock_take_read(&i->lock);
+		more = layout_next(i, b, block_up(end_byte), &e);
+		flags = more && (e.flags & EXT_UNWRITTEN) ? FS_RUN_UNWRITTEN : 0;
+		alike = e.blocks;
+		if (more && i->may_share && alloc_shared(h->fs->alloc, (struct run){e.start, e.blocks}, &alike))
+			flags |= FS_RUN_SHARED;
+		rwlock_drop(&i->lock);
+		if (!more)
+			return 0;
+		run = (struct fs_run){block_bytes(e.off), block_bytes(alike), block_bytes(e.start)};
+		if (!each(ctx, &run, flags))
+			return 0;
+		b = e.off + alike;
+	}
+}

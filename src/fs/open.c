@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Handles: open, close, attributes by path and by handle, reading directories. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "fs/namespace.h"
+#include "fs/perm.h"
+
+#define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_DIRECTORY | O_NOFOLLOW)
+
+static unsigned wanted(int flags)
+{
+	unsigned want = 0;
+
+	if ((flags & O_ACCMODE) != O_WRONLY)
+		want |= MAY_READ;
+	if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC))
+		want |= MAY_WRITE;
+	return want;
+}
+
+/* Whether an inode that is there may be opened so. */
+static int open_check(const struct fs *fs, struct inode *i, const struct fs_cred *cred, int flags)
+{
+	unsigned want = wanted(flags);
+	int err;
+
+	if (i->type == DT_LNK)
+		return -ELOOP;
+	if ((flags & O_DIRECTORY) && i->type != DT_DIR)
+		return -ENOTDIR;
+	if (i->type == DT_DIR && ((want & MAY_WRITE) || (flags & O_CREAT)))
+		return -EISDIR;
+	if (i->type != DT_DIR && i->type != DT_REG)
+		return fail(-ENXIO, "device nodes, pipes and sockets are names only here");
+	rwlock_take_read(&i->lock);
+	err = perm_check(&i->attr, cred, want);
+	rwlock_drop(&i->lock);
+	if (!err && (want & MAY_WRITE) && fs->read_only)
+		err = fail(-EROFS, "the filesystem is mounted read-only");
+	return err;
+}
+
+/* The last component with O_CREAT: under the directory's lock it is there (counted) or made. 1: made. */
+static int open_or_create(struct walk *w, int flags, uint32_t mode, struct inode **out)
+{
+	struct node n = {.mode = S_IFREG | (mode & MODE_PERM)};
+	struct entry *e;
+	int err;
+
+	if (w->last != LAST_NAME)
+		return flags & O_EXCL ? -EEXIST : -EISDIR;
+	rwlock_take_write(&w->dir->lock);
+	err = walk_look(w, &e);
+	if (!err && (flags & O_EXCL)) {
+		err = -EEXIST;
+	} else if (!err) {
+		*out = e->inode;
+		inode_get(*out);
+	} else if (err == -ENOENT) {
+		err = w->slash ? -EISDIR : node_create(w, &n, out);
+		err = err ? err : 1;
+	}
+	rwlock_drop(&w->dir->lock);
+	return err;
+}
+
+/* 1: made; 0: was there. */
+static int open_walk(struct fs *fs, const struct fs_caller *who, const char *path, int flags, uint32_t mode,
+		     struct inode **out)
+{
+	struct walk w;
+	int err;
+
+	if (!(flags & O_CREAT))
+		return path_inode(fs, &who->cred, path, !(flags & O_NOFOLLOW), out);
+	err = walk_path(&w, fs, &who->cred, path);
+	while (!err) {
+		struct inode *i;
+
+		err = open_or_create(&w, flags, mode, &i);
+		if (err == 0 && i->type == DT_LNK && !(flags & O_NOFOLLOW)) {
+			err = walk_follow(&w, i);
+			inode_put(fs, i);
+			continue;
+		}
+		if (err == 0 && w.slash) {
+			err = i->type == DT_DIR ? -EISDIR : -ENOTDIR;
+			inode_put(fs, i);
+		}
+		walk_end(&w);
+		*out = i;
+		return err;
+	}
+	return err;
+}
+
+static int handle_new(struct fs *fs, struct inode *i, int flags, struct fs_handle **out)
+{
+	struct fs_handle *h = malloc(sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	*h = (struct fs_handle){.fs = fs,
+				.inode = i,
+				.readable = (flags & O_ACCMODE) != O_WRONLY,
+				.writable = (flags & O_ACCMODE) != O_RDONLY,
+				.append = flags & O_APPEND};
+	atomic_fetch_add_explicit(&fs->handles, 1, memory_order_relaxed);
+	*out = h;
+	return 0;
+}
+
+static int open_truncate(struct fs_handle *h, const struct fs_caller *who)
+{
+	bool writable = h->writable;
+	int err;
+
+	if (h->inode->type != DT_REG)
+		return 0;
+	h->writable = true; /* O_RDONLY|O_TRUNC, as Linux has it: permission was checked */
+	err = fs_truncate(h, who, 0);
+	h->writable = writable;
+	return err;
+}
+
+int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int flags, uint32_t mode,
+	    struct fs_handle **out)
+{
+	struct fs_handle *h;
+	struct inode *i;
+	int made;
+	int err;
+
+	if (flags & ~OPEN_FLAGS || (flags & O_ACCMODE) == O_ACCMODE || ((flags & O_CREAT) && (flags & O_DIRECTORY)))
+		return fail(-EINVAL, "open flags 0%o are not supported", flags);
+	made = open_walk(fs, who, path, flags, mode, &i);
+	if (made < 0)
+		return made;
+	err = made ? 0 : open_check(fs, i, &who->cred, flags);
+	if (!err)
+		err = handle_new(fs, i, flags, &h);
+	if (err) {
+		inode_put(fs, i);
+		return err;
+	}
+	if ((flags & O_TRUNC) && !made)
+		err = open_truncate(h, who);
+	if (err) {
+		fs_close(h, NULL, 0);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+void fs_close(struct fs_handle *h, struct lease_session *session, uint64_t handle_number)
+{
+	struct fs *fs = h->fs;
+
+	if (session)
+		lease_handle_close(session, handle_number);
+	inode_put(fs, h->inode);
+	free(h);
+	atomic_fetch_sub_explicit(&fs->handles, 1, memory_order_relaxed);
+}
+
+uint64_t fs_handle_ino(const struct fs_handle *h)
+{
+	return h->inode->attr.ino;
+}
+
+struct fs *fs_handle_fs(const struct fs_handle *h)
+{
+	return h->fs;
+}
+
+/* --- attributes ----------------------------------------------------------------------------------------------------
+ */
+
+static void stat_inode(struct inode *i, struct fs_attr *out)
+{
+	rwlock_take_read(&i->lock);
+	inode_attr_read(i, out);
+	rwlock_drop(&i->lock);
+}
+
+int fs_stat(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, struct fs_attr *out)
+{
+	struct inode *i;
+	int err = path_inode(fs, &who->cred, path, follow, &i);
+
+	if (err)
+		return err;
+	stat_inode(i, out);
+	inode_put(fs, i);
+	return 0;
+}
+
+int fs_fstat(struct fs_handle *h, struct fs_attr *out)
+{
+	stat_inode(h->inode, out);
+	return 0;
+}
+
+static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_cred *cred, const struct fs_setattr *set)
+{
+	struct inode_attr a;
+	struct jtxn t;
+	uint64_t seq;
+	int err;
+
+	if (fs->read_only)
+		return fail(-EROFS, "the filesystem is mounted read-only");
+	rwlock_take_write(&i->lock);
+	a = i->attr;
+	err = perm_setattr(&a, cred, set, time_now());
+	if (!err && !i->gone) {
+		jtxn_init(&t);
+		jtxn_inode(&t, &a);
+		err = jtxn_commit(fs->journal, &t, &seq);
+		jtxn_fini(&t);
+	}
+	if (!err) {
+		i->attr = a;
+		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
+	}
+	rwlock_drop(&i->lock);
+	return err;
+}
+
+int fs_setattr(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const struct fs_setattr *set)
+{
+	struct inode *i;
+	int err = path_inode(fs, &who->cred, path, follow, &i);
+
+	if (err)
+		return err;
+	err = set->mask & FS_SET_MODE && i->type == DT_LNK ? -EOPNOTSUPP : setattr_inode(fs, i, &who->cred, set);
+	inode_put(fs, i);
+	return err;
+}
+
+int fs_fsetattr(struct fs_handle *h, const struct fs_caller *who, const struct fs_setattr *set)
+{
+	return setattr_inode(h->fs, h->inode, &who->cred, set);
+}
+
+/* --- reading directories --------------------------------------------------------------------------------------------
+ */
+
+#define LIST_ENTRIES 64u
+#define LIST_BYTES   4096u
+
+/* Copied under the lock, shown without it: each() may call the fs. */
+struct listing {
+	struct fs_dirent d[LIST_ENTRIES];
+	char names[LIST_BYTES];
+	unsigned count;
+};
+
+static void list_fill(struct listing *l, struct inode *dir, uint64_t cookie)
+{
+	const struct dir *d = dir->dir;
+	unsigned used = 0;
+
+	l->count = 0;
+	rwlock_take_read(&dir->lock);
+	for (uint32_t k = dir_after(d, cookie); k < d->slot_count && l->count < LIST_ENTRIES; k++) {
+		const struct entry *e = d->slots[k].entry;
+
+		if (!e)
+			continue;
+		if (used + e->len + 1 > LIST_BYTES)
+			break;
+		memcpy(l->names + used, e->name, e->len + 1u);
+		l->d[l->count++] = (struct fs_dirent){.ino = e->inode->attr.ino,
+						      .cookie = e->cookie,
+						      .type = e->type,
+						      .name = l->names + used,
+						      .name_len = e->len};
+		used += e->len + 1u;
+	}
+	rwlock_drop(&dir->lock);
+}
+
+int fs_readdir(struct fs_handle *h, const struct fs_caller *who, uint64_t cookie,
+	       bool (*each)(void *ctx, const struct fs_dirent *d), void *ctx)
+{
+	struct listing l;
+
+	(void)who;
+	if (h->inode->type != DT_DIR)
+		return -ENOTDIR;
+	if (!h->readable)
+		return -EBADF;
+	do {
+		list_fill(&l, h->inode, cookie);
+		for (unsigned k = 0; k < l.count; k++) {
+			if (!each(ctx, &l.d[k]))
+				return 0;
+			cookie = l.d[k].cookie;
+		}
+	} while (l.count > 0);
+	return 0;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fs/perm.h"
+
+#include <errno.h>
+
+bool cred_in_group(const struct fs_cred *c, uint32_t gid)
+{
+	if (c->gid == gid)
+		return true;
+	for (uint32_t k = 0; k < c->group_count && k < FS_GROUPS_MAX; k++) {
+		if (c->groups[k] == gid)
+			return true;
+	}
+	return false;
+}
+
+int perm_check(const struct inode_attr *a, const struct fs_cred *c, unsigned want)
+{
+	unsigned have;
+
+	if (c->uid == 0) {
+		bool exec = S_ISDIR(a->mode) || (a->mode & (S_IXUSR | S_IXGRP | S_IXOTH));
+
+		return (want & MAY_EXEC) && !exec ? -EACCES : 0;
+	}
+	if (c->uid == a->uid)
+		have = a->mode >> 6;
+	else if (cred_in_group(c, a->gid))
+		have = a->mode >> 3;
+	else
+		have = a->mode;
+	return (want & ~have) ? -EACCES : 0;
+}
+
+int perm_delete(const struct inode_attr *dir, const struct inode_attr *victim, const struct fs_cred *c)
+{
+	int err = perm_check(dir, c, MAY_WRITE | MAY_EXEC);
+
+	if (err)
+		return err;
+	if ((dir->mode & S_ISVTX) && c->uid != 0 && c->uid != victim->uid && c->uid != dir->uid)
+		return -EPERM;
+	return 0;
+}
+
+void perm_inherit(const struct inode_attr *dir, const struct fs_cred *c, struct inode_attr *child)
+{
+	child->uid = c->uid;
+	child->gid = c->gid;
+	if (!(dir->mode & S_ISGID))
+		return;
+	child->gid = dir->gid;
+	if (S_ISDIR(child->mode))
+		child->mode |= S_ISGID;
+	else if ((child->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && c->uid != 0 &&
+		 !cred_in_group(c, dir->gid))
+		child->mode &= ~(uint32_t)S_ISGID;
+}
+
+/* Without group execution, set-group-id means something else (mandatory locks) and stays. */
+static uint32_t mode_without_setid(uint32_t mode)
+{
+	mode &= ~(uint32_t)S_ISUID;
+	if (mode & S_IXGRP)
+		mode &= ~(uint32_t)S_ISGID;
+	return mode;
+}
+
+uint32_t mode_after_write(uint32_t mode, const struct fs_cred *c)
+{
+	if (likely(!(mode & (S_ISUID | S_ISGID))) || c->uid == 0)
+		return mode;
+	return mode_without_setid(mode);
+}
+
+static int set_owner(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set)
+{
+	if ((set->mask & FS_SET_UID) && c->uid != 0 && (c->uid != a->uid || set->uid != a->uid))
+		return -EPERM;
+	if ((set->mask & FS_SET_GID) && c->uid != 0 &&
+	    (c->uid != a->uid || (set->gid != a->gid && !cred_in_group(c, set->gid))))
+		return -EPERM;
+	if (set->mask & FS_SET_UID)
+		a->uid = set->uid;
+	if (set->mask & FS_SET_GID)
+		a->gid = set->gid;
+	if (!S_ISDIR(a->mode))
+		a->mode = mode_without_setid(a->mode);
+	return 0;
+}
+
+static int set_mode(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set)
+{
+	uint32_t mode = set->mode & MODE_PERM;
+
+	if (c->uid != 0 && c->uid != a->uid)
+		return -EPERM;
+	if (c->uid != 0 && !cred_in_group(c, a->gid))
+		mode &= ~(uint32_t)S_ISGID;
+	a->mode = (a->mode & S_IFMT) | mode;
+	return 0;
+}
+
+static int set_times(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set, int64_t now)
+{
+	bool explicit_time = ((set->mask & FS_SET_ATIME) && set->atime_ns != INT64_MIN) ||
+			     ((set->mask & FS_SET_MTIME) && set->mtime_ns != INT64_MIN);
+	bool both_now = !explicit_time && (set->mask & FS_SET_ATIME) && (set->mask & FS_SET_MTIME);
+
+	if (c->uid != 0 && c->uid != a->uid) {
+		if (!both_now)
+			return -EPERM;
+		if (perm_check(a, c, MAY_WRITE))
+			return -EACCES;
+	}
+	if (set->mask & FS_SET_ATIME)
+		a->atime_ns = set->atime_ns == INT64_MIN ? now : set->atime_ns;
+	if (set->mask & FS_SET_MTIME)
+		a->mtime_ns = set->mtime_ns == INT64_MIN ? now : set->mtime_ns;
+	return 0;
+}
+
+int perm_setattr(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set, int64_t now)
+{
+	int err = 0;
+
+	if (set->mask & ~(FS_SET_MODE | FS_SET_UID | FS_SET_GID | FS_SET_ATIME | FS_SET_MTIME))
+		return -EINVAL;
+	if (set->mask & (FS_SET_UID | FS_SET_GID))
+		err = set_owner(a, c, set);
+	if (!err && (set->mask & FS_SET_MODE))
+		err = set_mode(a, c, set);
+	if (!err && (set->mask & (FS_SET_ATIME | FS_SET_MTIME)))
+		err = set_times(a, c, set, now);
+	a->ctime_ns = now;
+	return err;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Making content durable: fsync of written ranges, commit of direct writes (L28, L30), and everything at once. */
+#include <errno.h>
+
+#include "base/error.h"
+#include "fs/layout.h"
+#include "fs/perm.h"
+
+#define SYNC_EXTENTS 1024u /* conversions in one record */
+
+/*
+ * Under INODE exclusive. Hands the content of [off, end) to the journal and turns what memory calls zeroed into
+ * written, as items of t. Extents that lie beyond eof (blocks) stay: nobody may see them after a crash. Returns the
+ * next block.
+ */
+static uint64_t collect(struct fs *fs, struct inode *i, uint64_t first, uint64_t end, uint64_t eof, struct jtxn *t,
+			unsigned *count)
+{
+	uint64_t b = first;
+	struct extent e;
+
+	*count = 0;
+	while (*count < SYNC_EXTENTS && layout_next(i, b, end, &e)) {
+		if ((e.flags & EXT_ZEROED) && e.off < eof)
+			e.blocks = min_u64(e.blocks, eof - e.off);
+		b = e.off + e.blocks;
+		if (e.flags == EXT_UNWRITTEN)
+			continue;
+		journal_data(fs->journal, block_bytes(e.start), block_bytes(e.blocks));
+		if (!(e.flags & EXT_ZEROED) || e.off >= eof)
+			continue;
+		e.flags = 0;
+		jtxn_map(t, i->attr.ino, &e);
+		(*count)++;
+	}
+	return *count < SYNC_EXTENTS ? end : b;
+}
+
+/* The memory side of collect: the same walk after the record is durable. */
+static void convert(struct inode *i, uint64_t first, uint64_t end, uint64_t eof)
+{
+	uint64_t b = first;
+	struct extent e;
+
+	end = min_u64(end, eof);
+	while (layout_next(i, b, end, &e)) {
+		b = e.off + e.blocks;
+		if (!(e.flags & EXT_ZEROED))
+			continue;
+		e.flags = 0;
+		extmap_set(&i->map, &e);
+	}
+}
+
+/* Under INODE exclusive: the content of r, conversions inside the file, and with_attr the attributes, in records as
+ * needed. */
+static int sync_range(struct fs *fs, struct inode *i, struct range r, const struct inode_attr *attr, bool with_attr)
+{
+	uint64_t eof = block_up(attr->size);
+	uint64_t b = block_of(r.start);
+	uint64_t end = block_up(r.end);
+	bool last;
+	int err;
+
+	do {
+		struct jtxn t;
+		unsigned count;
+		uint64_t next;
+		uint64_t seq;
+
+		jtxn_init(&t);
+		next = collect(fs, i, b, end, eof, &t, &count);
+		last = next >= end;
+		jtxn_inode(&t, last ? attr : &i->attr);
+		err = extmap_reserve(&i->map, count);
+		if (!err && (count || (last && with_attr)))
+			err = jtxn_commit(fs->journal, &t, &seq);
+		jtxn_fini(&t);
+		if (!err && count)
+			convert(i, b, next, eof);
+		b = next;
+	} while (!err && !last);
+	if (!err && with_attr) {
+		i->attr = *attr;
+		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
+	}
+	return err;
+}
+
+/* Names and symlinks have nothing but times that the log may not know. */
+static int sync_attr(struct fs *fs, struct inode *i)
+{
+	struct jtxn t;
+	uint64_t seq;
+	int err;
+
+	jtxn_init(&t);
+	jtxn_inode(&t, &i->attr);
+	err = jtxn_commit(fs->journal, &t, &seq);
+	jtxn_fini(&t);
+	if (!err)
+		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
+	return err;
+}
+
+static int sync_inode(struct fs *fs, struct inode *i, bool with_attr)
+{
+	struct range r = {i->dirty_off, i->dirty_end};
+	int err = 0;
+
+	with_attr = with_attr && atomic_load_explicit(&i->lazy, memory_order_relaxed);
+	if (i->gone || fs->read_only || (i->dirty_end == 0 && !with_attr))
+		return 0;
+	if (i->type != DT_REG)
+		return sync_attr(fs, i);
+	err = sync_range(fs, i, r, &i->attr, with_attr);
+	if (!err)
+		i->dirty_off = i->dirty_end = 0;
+	return err;
+}
+
+static int inode_sync(void *ctx, struct inode *i)
+{
+	int err;
+
+	rwlock_take_write(&i->lock);
+	err = sync_inode(ctx, i, true);
+	rwlock_drop(&i->lock);
+	return err;
+}
+
+int fs_sync(struct fs_handle *h, bool data_only)
+{
+	struct fs *fs = h->fs;
+	int err;
+
+	if (fs->read_only)
+		return 0;
+	rwlock_take_write(&h->inode->lock);
+	err = sync_inode(fs, h->inode, !data_only);
+	rwlock_drop(&h->inode->lock);
+	if (err)
+		return err;
+	pool_fence(fs->pool);
+	return journal_sync(fs->journal);
+}
+
+int fs_sync_all(struct fs *fs)
+{
+	struct inode *dead;
+	int err;
+
+	if (fs->read_only)
+		return 0;
+	err = itable_each(fs, inode_sync, fs, &dead);
+	inodes_put_dead(fs, dead);
+	if (err)
+		return err;
+	pool_fence(fs->pool);
+	return journal_sync(fs->journal);
+}
+
+/* Under INODE exclusive, which store_gap may drop: then everything is looked at again. */
+static int commit_locked(struct store *gap, uint64_t off, uint64_t end)
+{
+	struct inode *i = gap->inode;
+	struct inode_attr attr;
+	bool record;
+	int err;
+
+	do {
+		gap->dropped = false;
+		err = off > i->attr.size ? store_gap(gap, off) : 0;
+	} while (!err && gap->dropped);
+	if (err)
+		return err;
+	attr = i->attr;
+	attr.size = max_u64(attr.size, end);
+	attr.mode = mode_after_write(attr.mode, &gap->who->cred);
+	attr.mtime_ns = time_now();
+	attr.ctime_ns = attr.mtime_ns;
+	record = attr.size != i->attr.size || attr.mode != i->attr.mode;
+	err = sync_range(gap->fs, i, (struct range){off, end}, &attr, record);
+	if (!err && !record) {
+		i->attr = attr;
+		atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
+	}
+	return err;
+}
+
+int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
+{
+	struct gate gate = {0};
+	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate};
+	uint64_t end;
+	int err;
+
+	if (h->inode->type != DT_REG)
+		return -EINVAL;
+	if (!h->writable)
+		return fail(-EBADF, "commit needs a handle that is open for writing");
+	if (add_overflows(off, len, &end) || end > FS_SIZE_MAX)
+		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
+	if (len == 0)
+		return 0;
+	rwlock_take_write(&h->inode->lock);
+	err = commit_locked(&gap, off, end);
+	rwlock_drop(&h->inode->lock);
+	gate_end(&gate);
+	if (err)
+		return err;
+	pool_fence(h->fs->pool);
+	return journal_sync(h->fs->journal);
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Truncate, punch and preallocate: what gives blocks up or reserves them. The protocol is in layout.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include "base/error.h"
+#include "fs/layout.h"
+#include "fs/perm.h"
+
+/* Under INODE exclusive with the receipt; the map is cleared by the caller. Whole blocks inside [first, end). */
+static void release_blocks(struct change *c, uint64_t first, uint64_t end, uint64_t seq)
+{
+	struct inode *i = c->inode;
+	struct extent e;
+
+	for (uint64_t b = first; layout_next(i, b, end, &e); b = e.off + e.blocks)
+		alloc_release(c->fs->alloc, &c->gone, (struct run){e.start, e.blocks}, seq);
+}
+
+static bool has_blocks(const struct inode *i, uint64_t first, uint64_t end)
+{
+	struct extent e;
+
+	return extmap_find(&i->map, first, &e) && e.off < end;
+}
+
+/* Under INODE exclusive, nobody else leases the range: the attributes, and [first, end) unmapped, in one record. */
+static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, const struct inode_attr *attr,
+		 uint64_t first, uint64_t end)
+{
+	uint64_t blocks = end - first;
+	bool any = first < end && has_blocks(i, first, end);
+	uint64_t extents = i->map.extents;
+	struct change c;
+	struct jtxn t;
+	uint64_t seq;
+	int err = any ? extmap_reserve(&i->map, 1) : 0;
+
+	if (!err && any)
+		err = change_begin(&c, fs, i,
+				   (struct range){block_bytes(first), end == BLOCKS_END ? RANGE_MAX : block_bytes(end)},
+				   who);
+	if (err)
+		return err;
+	jtxn_init(&t);
+	t.frees = true;
+	jtxn_inode(&t, attr);
+	if (any)
+		jtxn_unmap(&t, attr->ino, first, blocks);
+	err = jtxn_commit(fs->journal, &t, &seq);
+	jtxn_fini(&t);
+	if (!err) {
+		i->attr = *attr;
+		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
+	}
+	if (!err && any) {
+		release_blocks(&c, first, end, seq);
+		extmap_clear(&i->map, first, blocks);
+		walk_account(fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
+	}
+	if (any)
+		change_end(&c);
+	return err;
+}
+
+/* 0; NEED_GATE: the gate first. Under INODE exclusive, which store_gap may drop. */
+static int truncate_locked(struct store *s, uint64_t size, struct gate_need *need)
+{
+	struct inode *i = s->inode;
+	struct inode_attr attr;
+	bool cut;
+	int err;
+
+	do {
+		s->dropped = false;
+		err = size > i->attr.size ? store_gap(s, size) : 0;
+	} while (!err && s->dropped);
+	if (err)
+		return err;
+	*need = (struct gate_need){{size, RANGE_MAX}, LEASE_ANY_MODE, LEASE_FOR_TRUNCATE, LEASE_STOP};
+	cut = size < i->attr.size || (size == i->attr.size && has_blocks(i, block_up(size), BLOCKS_END));
+	if (cut && !layout_free(s->gate, i, need, s->who))
+		return NEED_GATE;
+	attr = i->attr;
+	attr.size = size;
+	attr.mtime_ns = time_now();
+	attr.ctime_ns = attr.mtime_ns;
+	attr.mode = mode_after_write(attr.mode, &s->who->cred);
+	return unmap(s->fs, i, s->who, &attr, block_up(size), cut ? BLOCKS_END : 0);
+}
+
+int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size)
+{
+	struct inode *i = h->inode;
+	struct gate gate = {0};
+	struct gate_need need;
+	struct store s = {.fs = h->fs, .inode = i, .who = who, .gate = &gate};
+	unsigned tries = 0;
+	int err;
+
+	if (i->type != DT_REG)
+		return i->type == DT_DIR ? -EISDIR : -EINVAL;
+	if (!h->writable)
+		return fail(-EINVAL, "truncate needs a handle that is open for writing");
+	if (size > FS_SIZE_MAX)
+		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
+	for (;;) {
+		rwlock_take_write(&i->lock);
+		err = truncate_locked(&s, size, &need);
+		rwlock_drop(&i->lock);
+		if (walk_made_room(h->fs, err, &tries))
+			continue;
+		if (err != NEED_GATE)
+			break;
+		err = gate_break(&gate, h->fs, i, &need, who);
+		if (err)
+			break;
+	}
+	gate_end(&gate);
+	return err;
+}
+
+/* The partial blocks at the ends of a hole read as zeroes: they stay, unless they are shared (then they are copied). */
+static int punch_edge(struct store *s, uint64_t from, uint64_t to)
+{
+	if (from >= to)
+		return 0;
+	s->kind = STORE_ZEROES;
+	s->pos = from;
+	s->end = to;
+	return store_run(s);
+}
+
+static int punch_locked(struct store *s, struct range r, struct gate_need *need)
+{
+	struct inode *i = s->inode;
+	uint64_t first = block_up(r.start);
+	uint64_t end = block_of(r.end);
+	struct inode_attr attr;
+	int err;
+
+	need->range = block_range(block_of(r.start), block_up(r.end) - block_of(r.start));
+	if (!layout_free(s->gate, i, need, s->who))
+		return NEED_GATE;
+	s->dropped = false;
+	if (first > end) {
+		err = punch_edge(s, r.start, r.end);
+	} else {
+		err = punch_edge(s, r.start, block_bytes(first));
+		if (!err && !s->dropped)
+			err = punch_edge(s, block_bytes(end), r.end);
+	}
+	/* Only when the gate did not cover: it does, from the second round on. */
+	if (!err && s->dropped)
+		return NEED_GATE;
+	if (err)
+		return err;
+	attr = i->attr;
+	attr.mtime_ns = time_now();
+	attr.ctime_ns = attr.mtime_ns;
+	attr.mode = mode_after_write(attr.mode, &s->who->cred);
+	return unmap(s->fs, i, s->who, &attr, first, max_u64(first, end));
+}
+
+static int punch(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end)
+{
+	struct inode *i = h->inode;
+	struct gate gate = {0};
+	struct gate_need need = {.modes = LEASE_ANY_MODE, .reason = LEASE_FOR_PUNCH, .kind = LEASE_STOP};
+	struct store s = {.fs = h->fs, .inode = i, .who = who, .gate = &gate};
+	unsigned tries = 0;
+	int err;
+
+	for (;;) {
+		rwlock_take_write(&i->lock);
+		err = punch_locked(&s, (struct range){off, end}, &need);
+		rwlock_drop(&i->lock);
+		if (walk_made_room(h->fs, err, &tries))
+			continue;
+		if (err != NEED_GATE)
+			break;
+		err = gate_break(&gate, h->fs, i, &need, who);
+		if (err)
+			break;
+	}
+	gate_end(&gate);
+	return err;
+}
+
+/* Under INODE exclusive: the size after preallocation. */
+static int grow_to(struct fs *fs, struct inode *i, const struct fs_caller *who, uint64_t size)
+{
+	struct inode_attr attr = i->attr;
+	struct jtxn t;
+	uint64_t seq;
+	int err;
+
+	attr.size = max_u64(attr.size, size);
+	attr.mtime_ns = time_now();
+	attr.ctime_ns = attr.mtime_ns;
+	attr.mode = mode_after_write(attr.mode, &who->cred);
+	jtxn_init(&t);
+	jtxn_inode(&t, &attr);
+	err = jtxn_commit(fs->journal, &t, &seq);
+	jtxn_fini(&t);
+	if (!err) {
+		i->attr = attr;
+		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
+	}
+	return err;
+}
+
+/* Blocks of the range that are missing. */
+static uint64_t missing(const struct inode *i, uint64_t first, uint64_t end)
+{
+	uint64_t count = 0;
+	struct extent e;
+	uint64_t b = first;
+
+	while (b < end) {
+		if (!extmap_find(&i->map, b, &e) || e.off >= end)
+			return count + (end - b);
+		if (e.off > b)
+			count += e.off - b;
+		b = e.off + e.blocks;
+	}
+	return count;
+}
+
+/* What was allocated before an error stays allocated, as with other filesystems; it is unwritten and harms nobody. */
+static int preallocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end, bool keep_size)
+{
+	struct inode *i = h->inode;
+	struct gate gate = {0};
+	struct store s = {
+	    .fs = h->fs, .inode = i, .who = who, .gate = &gate, .kind = STORE_RESERVE, .pos = off, .end = end};
+	struct store gap = {.fs = h->fs, .inode = i, .who = who, .gate = &gate};
+	int err;
+
+	rwlock_take_write(&i->lock);
+	if (missing(i, block_of(off), block_up(end)) > alloc_avail_blocks(h->fs->alloc))
+		err = fail(-ENOSPC, "not enough free space to preallocate %llu bytes", (unsigned long long)(end - off));
+	else
+		err = store_run(&s);
+	while (!err && !keep_size && end > i->attr.size) {
+		gap.dropped = false;
+		err = store_gap(&gap, end);
+		if (!err && !gap.dropped)
+			err = grow_to(h->fs, i, who, end);
+	}
+	rwlock_drop(&i->lock);
+	gate_end(&gate);
+	return err;
+}
+
+int fs_allocate(struct fs_handle *h, const struct fs_caller *who, int mode, uint64_t off, uint64_t len)
+{
+	uint64_t end;
+
+	if (h->inode->type != DT_REG)
+		return h->inode->type == DT_DIR ? -EISDIR : -ENODEV;
+	if (!h->writable)
+		return -EBADF;
+	if (len == 0)
+		return -EINVAL;
+	if (add_overflows(off, len, &end) || end > FS_SIZE_MAX)
+		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
+	switch (mode) {
+	case 0:
+	case FALLOC_FL_KEEP_SIZE:
+		return preallocate(h, who, off, end, mode != 0);
+	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+		return punch(h, who, off, end);
+	}
+	return fail(-EOPNOTSUPP, "fallocate mode 0x%x is not supported: use 0, KEEP_SIZE, or PUNCH_HOLE with KEEP_SIZE",
+		    mode);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Checkpoints: all inodes as items, each under its lock, large directories and files in batches with the lock dropped
+ * between (the checkpoint is fuzzy anyway: what changes meanwhile is in the log behind its position).
+ */
+#include <errno.h>
+
+#include "base/log.h"
+#include "fs/core.h"
+#include "fs/dir.h"
+
+#define WALK_BATCH      512u        /* items under one lock */
+#define WALK_HINT_BYTES (256 << 10) /* how far the estimate may drift before the journal hears of it */
+#define ROOM_TRIES      3u
+#define WALK_FLUSH      (64u << 10) /* bytes of items handed over at once */
+
+struct walker {
+	struct fs *fs;
+	struct checkpoint *cp;
+	struct jtxn t;
+	struct inode *dead;
+};
+
+/* Under INODE. Returns the cookie to go on after; 0: done. */
+static uint64_t walk_names(struct walker *w, const struct inode *i, uint64_t after)
+{
+	const struct dir *d = i->dir;
+	unsigned count = 0;
+
+	for (uint32_t k = dir_after(d, after); k < d->slot_count; k++) {
+		const struct entry *e = d->slots[k].entry;
+
+		if (!e)
+			continue;
+		if (count++ == WALK_BATCH)
+			return after;
+		jtxn_dirent(&w->t, i->attr.ino, e->cookie, e->inode->attr.ino, e->type, e->name, e->len);
+		after = e->cookie;
+	}
+	return 0;
+}
+
+/* Under INODE. Returns the block to go on at; 0: done. */
+static uint64_t walk_extents(struct walker *w, const struct inode *i, uint64_t block)
+{
+	unsigned count = 0;
+	struct extent e;
+
+	for (; extmap_find(&i->map, block, &e); block = e.off + e.blocks) {
+		if (count++ == WALK_BATCH)
+			return block;
+		e.flags &= EXT_UNWRITTEN;
+		jtxn_map(&w->t, i->attr.ino, &e);
+	}
+	return 0;
+}
+
+static int walk_inode(void *ctx, struct inode *i)
+{
+	struct walker *w = ctx;
+	uint64_t at = 0;
+	int err = 0;
+
+	do {
+		rwlock_take_read(&i->lock);
+		if (!i->gone) {
+			struct inode_attr a = i->attr;
+
+			a.atime_ns = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
+			jtxn_inode(&w->t, &a);
+			if (i->type == DT_DIR)
+				at = walk_names(w, i, at);
+			else if (i->type == DT_REG)
+				at = walk_extents(w, i, at);
+			else if (i->type == DT_LNK)
+				jtxn_symlink(&w->t, a.ino, i->target, i->target_len);
+		} else {
+			at = 0;
+		}
+		rwlock_drop(&i->lock);
+		if (w->t.len >= WALK_FLUSH || w->t.error)
+			err = checkpoint_add(w->cp, &w->t);
+	} while (!err && at);
+	return err;
+}
+
+static int walk_all(void *ctx, struct checkpoint *cp)
+{
+	struct walker *w = ctx;
+	int err;
+
+	w->cp = cp;
+	jtxn_init(&w->t);
+	err = itable_each(w->fs, walk_inode, w, &w->dead);
+	if (!err && w->t.items)
+		err = checkpoint_add(cp, &w->t);
+	jtxn_fini(&w->t);
+	return err;
+}
+
+int walk_checkpoint(struct fs *fs, bool clean)
+{
+	struct walker w = {.fs = fs};
+	int err = journal_checkpoint(fs->journal, walk_all, &w, clean);
+
+	/* Their records belong behind the checkpoint, not into its making. */
+	inodes_put_dead(fs, w.dead);
+	return err;
+}
+
+bool walk_made_room(struct fs *fs, int err, unsigned *tries)
+{
+	if (likely(err != -ENOSPC) || (*tries)++ >= ROOM_TRIES)
+		return false;
+	lock_assert_none();
+	if (!fs->has_thread || pthread_equal(pthread_self(), fs->thread))
+		return walk_checkpoint(fs, false) == 0;
+	return journal_make_room(fs->journal) == 0;
+}
+
+/* The hint is said again when it has moved on by a step; who crosses it says it. */
+void walk_account(struct fs *fs, int64_t bytes)
+{
+	int64_t now = atomic_fetch_add_explicit(&fs->checkpoint_bytes, bytes, memory_order_relaxed) + bytes;
+	int64_t said = atomic_load_explicit(&fs->checkpoint_hinted, memory_order_relaxed);
+
+	if (likely(now - said < WALK_HINT_BYTES && said - now < WALK_HINT_BYTES) || !fs->journal_ready)
+		return;
+	if (atomic_compare_exchange_strong(&fs->checkpoint_hinted, &said, now))
+		journal_size_hint(fs->journal, now > 0 ? (uint64_t)now : 0);
+}
