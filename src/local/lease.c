@@ -153,7 +153,6 @@ static int fault_in(struct lh_lease *lease, uint64_t off)
 {
 	struct range gap;
 	bool many;
-	int err;
 
 	lock_take(&lease->lock);
 	gap = part_gap(lease, off, lease->range);
@@ -161,13 +160,7 @@ static int fault_in(struct lh_lease *lease, uint64_t off)
 	lock_drop(&lease->lock);
 	if (many && lease_merge(lease) == 0)
 		return 0;
-	err = part_get(lease, gap, local_who(lease->fs)->nowait);
-	if (err == -ENODATA) {
-		lock_take(&lease->lock);
-		lease->missing = range_cut(lease->missing, (struct range){0, gap.start});
-		lock_drop(&lease->lock);
-	}
-	return err;
+	return part_get(lease, gap, local_who(lease->fs)->nowait);
 }
 
 int lease_fault(struct lh_lease *lease, uint64_t off)
@@ -241,6 +234,16 @@ static bool covered(struct lh_lease *lease, struct range range)
 
 int local_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 {
+	struct range there = lease->range;
+	struct fs_attr attr;
+	int err;
+
+	err = fs_fstat(lease->head.file->handle, &attr);
+	if (err)
+		return err;
+	/* What was cut off the file is not missing: there is nothing to read. */
+	if (lease->mode == LEASE_READ)
+		there.end = min_u64(there.end, attr.size);
 	out->mode = lease->mode == LEASE_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ;
 	out->off = lease->range.start;
 	out->len = lease->range.end - lease->range.start;
@@ -249,7 +252,7 @@ int local_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 	out->revocations = atomic_load(&lease->revocations);
 	out->number = newest_number(lease);
 	lock_take(&lease->lock);
-	lease->missing = range_cut(lease->missing, lease->range);
+	lease->missing = range_cut(lease->missing, there);
 	if (!range_empty(lease->missing) && covered(lease, lease->missing))
 		lease->missing = (struct range){0, 0};
 	out->held = lease->part_count > 0 && range_empty(lease->missing);
