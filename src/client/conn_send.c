@@ -121,7 +121,10 @@ static int send_bytes(struct conn *c, const struct iovec iov[2], const struct ca
 
 int conn_send(struct conn *c, struct call *call, unsigned flags, const union proto_body *body)
 {
-	struct proto_header h = {.type = call->type, .flags = (uint16_t)flags, .seq = c->next_seq, .epoch = c->epoch};
+	struct proto_header h = {.type = call->type,
+				 .flags = (uint16_t)flags,
+				 .seq = call->type == PROTO_GOODBYE ? 0 : c->next_seq,
+				 .epoch = c->epoch};
 	bool data = call->type == PROTO_FILE_WRITE;
 	uint8_t head[HEAD_MAX];
 	struct iovec iov[2] = {{.iov_base = head}, {0}};
@@ -141,10 +144,10 @@ int conn_send(struct conn *c, struct call *call, unsigned flags, const union pro
 	err = send_bytes(c, iov, call);
 	if (err)
 		return fail(err, "%s: the socket is full", proto_type_name(call->type));
-	/* A send that failed ends the connection, and with it this call like all that wait. */
-	call->seq = c->next_seq++;
 	if (call->type == PROTO_GOODBYE)
 		return 0;
+	/* A send that failed ends the connection, and with it this call like all that wait. */
+	call->seq = c->next_seq++;
 	call->next = c->pending[call->seq % CONN_BUCKETS];
 	c->pending[call->seq % CONN_BUCKETS] = call;
 	c->counted += conn_counts(call->type);
