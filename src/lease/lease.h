@@ -140,7 +140,7 @@ void lease_anchor_fini(struct lease_anchor *an);
 
 int lease_session_open(struct lease_arbiter *a, const struct lease_session_ops *ops, void *ctx,
 		       const struct lease_identity *who, struct lease_session **out);
-/* Drains and ends all its leases; no callback runs after it returned. */
+/* Drains and ends all its leases; no callback runs after it returned. Not from inside a callback. NULL is allowed. */
 void lease_session_close(struct lease_session *s);
 uint64_t lease_session_id(const struct lease_session *s);
 

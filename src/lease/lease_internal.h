@@ -241,7 +241,6 @@ int piece_trim(struct piece **p, struct range range);
 void piece_merge(struct piece *p);
 /* Takes p out of everything. Returns its lease when that was the last piece: the caller buries it. */
 struct lease *piece_remove(struct piece *p, enum lease_state how, uint64_t now_ns);
-void piece_free(struct piece *p);
 /* Tells the pins that it is over and frees the lease. No lock of ours is held. */
 void lease_bury(struct lease *l);
 

@@ -95,7 +95,7 @@ int piece_trim(struct piece **p, struct range range)
 	return 0;
 }
 
-void piece_free(struct piece *p)
+static void piece_free(struct piece *p)
 {
 	if (p != &p->lease->first)
 		free(p);

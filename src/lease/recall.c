@@ -46,6 +46,8 @@ static void notices_add(struct notices *out, const struct piece *p)
 		n->text.range.start = min_u64(n->text.range.start, p->range.start);
 		n->text.range.end = max_u64(n->text.range.end, p->range.end);
 		n->text.deadline_ns = min_u64(n->text.deadline_ns, r->deadline_ns);
+		if (r->kind > n->text.kind)
+			n->text.kind = r->kind;
 		return;
 	}
 	l->seq++;
