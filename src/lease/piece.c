@@ -124,8 +124,7 @@ void piece_merge(struct piece *p)
 	struct piece *lower = NULL, *upper = NULL;
 	struct piece *q;
 
-	LIST_FOREACH(q, &p->lease->pieces, of_lease)
-	{
+	LIST_FOREACH (q, &p->lease->pieces, of_lease) {
 		if (q == p || !piece_alike(p, q))
 			continue;
 		if (q->range.start == p->range.end)
