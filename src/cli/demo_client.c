@@ -269,12 +269,12 @@ static int run_reader(struct seat *s)
 /* --- the one that is stopped
  * ------------------------------------------------------------------------------------------ */
 
-static int keys_of(struct seat *s, struct lh_lease_extent *out)
+static int keys_of(struct seat *s, struct lh_lease_extent *out, unsigned max)
 {
 	int count = 0;
 
-	for (unsigned i = 0; i < s->board->files && count < (int)KEYS_MAX; i++) {
-		int n = lh_lease_extents(s->lease[i], out + count, KEYS_MAX - (unsigned)count);
+	for (unsigned i = 0; i < s->board->files && count < (int)max; i++) {
+		int n = lh_lease_extents(s->lease[i], out + count, max - (unsigned)count);
 
 		count += n > 0 ? n : 0;
 	}
@@ -283,14 +283,14 @@ static int keys_of(struct seat *s, struct lh_lease_extent *out)
 
 static void after_stop(struct seat *s, const struct lh_lease_extent *old, int old_count)
 {
-	struct lh_lease_extent now[KEYS_MAX];
+	scoped_free struct lh_lease_extent *now = malloc(LIVE_MAX * sizeof(*now));
 	int count;
 
 	/* Every file once, so that the leases heal; what is not a key of theirs now is dead. */
 	for (unsigned i = 0; i < 20 * DEMO_FILES; i++)
 		read_once(s);
-	count = keys_of(s, now);
-	for (int i = 0; i < old_count; i++) {
+	count = now ? keys_of(s, now, LIVE_MAX) : (int)LIVE_MAX;
+	for (int i = 0; i < old_count && count < (int)LIVE_MAX; i++) {
 		if (!key_among(old[i].key, now, count))
 			try_dead(s, &old[i], DEAD_TRIES);
 	}
@@ -309,7 +309,7 @@ static int run_stopped(struct seat *s)
 		if (now - last > STOPPED_NS && old_count)
 			after_stop(s, old, old_count);
 		read_once(s);
-		old_count = keys_of(s, old);
+		old_count = keys_of(s, old, KEYS_MAX);
 		last = clock_now_ns();
 		/* It is to hold leases, not to load the machine. */
 		usleep(2000);
@@ -340,7 +340,8 @@ static void deaf_events(struct seat *s)
 static void deaf_round(struct seat *s, unsigned f)
 {
 	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_READ | LH_LEASE_MANUAL};
-	struct lh_lease_extent keys[KEYS_MAX], now[KEYS_MAX];
+	scoped_free struct lh_lease_extent *now = malloc(LIVE_MAX * sizeof(*now));
+	struct lh_lease_extent keys[KEYS_MAX];
 	uint64_t before = s->me->revocations;
 	int count, left, err;
 
@@ -354,8 +355,8 @@ static void deaf_round(struct seat *s, unsigned f)
 	count = lh_lease_extents(s->lease[f], keys, KEYS_MAX);
 	while (s->me->revocations == before && !atomic_load(&s->board->stop))
 		deaf_events(s);
-	left = lh_lease_extents(s->lease[f], now, KEYS_MAX);
-	for (int i = 0; i < count; i++) {
+	left = now ? lh_lease_extents(s->lease[f], now, LIVE_MAX) : (int)LIVE_MAX;
+	for (int i = 0; i < count && left < (int)LIVE_MAX; i++) {
 		if (s->me->revocations > before && !key_among(keys[i].key, now, left))
 			try_dead(s, &keys[i], DEAD_TRIES);
 	}
