@@ -26,7 +26,9 @@
 
 #define READ_BLOCKS_MAX  64u
 #define WRITE_BLOCKS_MAX 16u
-#define KEYS_MAX         64u
+#define KEYS_MAX 64u /* tried when dead */
+/* That a client can have at once: all of them are looked up before a key is called dead. */
+#define LIVE_MAX 8192u
 #define DEAD_TRIES       50u
 #define COMMIT_EVERY     8u
 /* A gap between two turns of the loop that only SIGSTOP explains. */
