@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* docs/figures/lease-states.txt */
+/* docs/semantics.md figure 1 */
 #define TO(s) (1u << LEASE_##s)
 static const unsigned lease_next[LEASE_STATES] = {
     [LEASE_GRANTED] = TO(RECALLING) | TO(RELEASED),
