@@ -129,7 +129,7 @@ int call_opened(struct call *c, struct fs_handle *fh)
 	if (!err)
 		err = handle_add(c->session, fh, &number);
 	if (err) {
-		fs_close(fh, c->session->leases, 0);
+		fs_close(fh, NULL, 0);
 		return err;
 	}
 	c->out.opened.handle = number;
