@@ -40,6 +40,7 @@ static const char *apply_inode(void *ctx, const struct inode_attr *a)
 	if (inode_new(fs, a, &i))
 		return no_memory(fs);
 	atomic_store_explicit(&i->refs, 0, memory_order_relaxed);
+	i->tail_stale = true;
 	itable_add(fs, i);
 	return NULL;
 }
@@ -218,7 +219,7 @@ static int finish_file(struct fs *fs, struct inode *i)
 	int err = 0;
 
 	walk_account(fs, WALK_INODE_BYTES);
-	if (i->type != DT_DIR && i->nlink == 0)
+	if (i->type != DT_DIR && i->nlink == 0 && !fs->read_only)
 		atomic_fetch_or(&i->refs, REF_ORPHAN);
 	if (i->type == DT_LNK && (!i->target || i->target_len != i->attr.size))
 		return damaged(i, "6.8 a symlink has a target as long as its size");

@@ -174,6 +174,7 @@ static int clone_batch(struct clone *c)
 	uint64_t stop;
 	uint64_t seq;
 	unsigned count = 0;
+	bool grown;
 	int err;
 
 	err = change_begin_shared(&src, c->fs, c->src, block_range(first, end - first), c->who);
@@ -194,7 +195,10 @@ static int clone_batch(struct clone *c)
 	jtxn_fini(&t);
 	if (!err) {
 		clone_apply(c, &dst, first, stop, seq);
-		c->dst->attr = attr;
+		grown = attr.size != c->dst->attr.size;
+		attr_set(c->dst, &attr);
+		if (grown)
+			c->dst->tail_stale = true;
 		atomic_store_explicit(&c->dst->lazy, false, memory_order_relaxed);
 		c->done = stop - c->src_block;
 	} else {

@@ -45,6 +45,7 @@ struct inode {
 	uint8_t type;       /* DT_*, never changes */
 	bool gone;          /* forgotten, or never came to be */
 	bool may_share;     /* some of its blocks may belong to another file too */
+	bool tail_stale;    /* old bytes may lie behind the end of file, in its block */
 	bool reached;       /* mount: hangs below the root */
 	_Atomic bool lazy;  /* attr is newer than the log: times of reads and of writes in place */
 	uint64_t dirty_off; /* written in place and not flushed: [dirty_off, dirty_end) bytes */

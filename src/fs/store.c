@@ -374,7 +374,7 @@ static void apply(struct batch *b, uint64_t seq)
 	}
 	walk_account(s->fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	if (s->kind == STORE_DATA || b->records) {
-		i->attr = b->attr;
+		attr_set(i, &b->attr);
 		atomic_store_explicit(&i->lazy, !b->records, memory_order_relaxed);
 	}
 }
@@ -515,6 +515,24 @@ static void flush_range(struct store *s, uint64_t from, uint64_t to)
 	journal_data(s->fs->journal, block_bytes(e.start) + (from - block_bytes(e.off)), to - from);
 }
 
+void store_tail(struct fs *fs, struct inode *i)
+{
+	uint64_t size = i->attr.size;
+	uint64_t into = size % LH_BLOCK_SIZE;
+	struct extent e;
+	uint64_t alike;
+
+	i->tail_stale = false;
+	if (into == 0 || !layout_next(i, block_of(size), block_of(size) + 1, &e) || e.flags == EXT_UNWRITTEN)
+		return;
+	if (i->may_share && alloc_shared(fs->alloc, (struct run){e.start, 1}, &alike)) {
+		i->tail_stale = true;
+		return;
+	}
+	pool_zero(fs->pool, block_bytes(e.start) + into, LH_BLOCK_SIZE - into);
+	journal_data(fs->journal, block_bytes(e.start) + into, LH_BLOCK_SIZE - into);
+}
+
 int store_gap(struct store *s, uint64_t up_to)
 {
 	struct inode *i = s->inode;
@@ -523,17 +541,19 @@ int store_gap(struct store *s, uint64_t up_to)
 	struct store tail = *s;
 	int err;
 
-	if (size < tail_end && !write_leased(i, (struct range){size, tail_end})) {
+	if (size < tail_end && (i->tail_stale || !write_leased(i, (struct range){size, tail_end}))) {
+		/* All of it, so that the mark can go. */
 		tail.kind = STORE_ZEROES;
 		tail.append = false;
 		tail.pos = size;
-		tail.end = min_u64(tail_end, up_to);
+		tail.end = tail_end;
 		tail.dropped = false;
 		err = store_run(&tail);
 		s->dropped |= tail.dropped;
 		if (err || tail.dropped)
 			return err;
-		flush_range(s, size, tail.end);
+		flush_range(s, size, tail_end);
+		i->tail_stale = false;
 	}
 	return forget_uncommitted(i, block_up(size), block_up(up_to));
 }

@@ -51,7 +51,7 @@ static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, co
 	err = jtxn_commit(fs->journal, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		i->attr = *attr;
+		attr_set(i, attr);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	if (!err && any) {
@@ -87,7 +87,10 @@ static int truncate_locked(struct store *s, uint64_t size, struct gate_need *nee
 	attr.mtime_ns = time_now();
 	attr.ctime_ns = attr.mtime_ns;
 	attr.mode = mode_after_write(attr.mode, &s->who->cred);
-	return unmap(s->fs, i, s->who, &attr, block_up(size), cut ? BLOCKS_END : 0);
+	err = unmap(s->fs, i, s->who, &attr, block_up(size), cut ? BLOCKS_END : 0);
+	if (!err && cut)
+		store_tail(s->fs, i);
+	return err;
 }
 
 int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size)
@@ -205,7 +208,7 @@ static int grow_to(struct fs *fs, struct inode *i, const struct fs_caller *who, 
 	err = jtxn_commit(fs->journal, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		i->attr = attr;
+		attr_set(i, &attr);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	return err;

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * L37: files behave as arrays of bytes: random writes, truncates, punches, preallocations, clones, relocations, leases
+ * with direct writes on four files against four arrays, with remounts and crashes (of the program) between, on a pool
+ * that is full now and then. What fails for lack of space changes nothing, or as much as it says (short writes).
+ */
+#include "fsrig.h"
+#include "rnd.h"
+
+#define FILES      4
+#define FILE_BYTES (2 * MIB)
+#define ROUNDS     4000
+
+struct model {
+	struct rig rig;
+	struct rnd rnd;
+	uint8_t *bytes[FILES];
+	uint64_t size[FILES];
+	struct fs_handle *h[FILES];
+	uint8_t *buf;
+	unsigned full;
+};
+
+static void open_all(struct model *m)
+{
+	for (int k = 0; k < FILES; k++) {
+		char path[8];
+
+		snprintf(path, sizeof(path), "/%d", k);
+		m->h[k] = rig_open(&m->rig, path, O_RDWR | O_CREAT);
+	}
+}
+
+static void close_all(struct model *m)
+{
+	for (int k = 0; k < FILES; k++)
+		fs_close(m->h[k], NULL, 0);
+}
+
+static void compare(struct model *m, int k)
+{
+	assert_int_equal(rig_size(m->h[k]), m->size[k]);
+	assert_int_equal(fs_read(m->h[k], &m->rig.root, m->buf, FILE_BYTES, 0), (ssize_t)m->size[k]);
+	if (memcmp(m->buf, m->bytes[k], m->size[k]) == 0)
+		return;
+	for (uint64_t b = 0; b < m->size[k]; b++) {
+		if (m->buf[b] != m->bytes[k][b])
+			fprintf(stderr, "file %d byte %llu of %llu: %02x, not %02x\n", k, (unsigned long long)b,
+				(unsigned long long)m->size[k], m->buf[b], m->bytes[k][b]);
+		assert_int_equal(m->buf[b], m->bytes[k][b]);
+	}
+}
+
+/* Small or large, aligned or not, often around the end of file. */
+static uint64_t some_off(struct model *m, int k)
+{
+	uint64_t off = rnd_below(&m->rnd, FILE_BYTES);
+
+	if (rnd_below(&m->rnd, 3) == 0)
+		off = min_u64(FILE_BYTES - 1, m->size[k] + rnd_below(&m->rnd, 3 * BLK));
+	if (rnd_below(&m->rnd, 2) == 0)
+		off = round_down_u64(off, BLK);
+	return off;
+}
+
+static uint64_t some_len(struct model *m, uint64_t off)
+{
+	uint64_t len = 1 + rnd_below(&m->rnd, rnd_below(&m->rnd, 4) ? 4 * BLK : 100 * BLK);
+
+	if (rnd_below(&m->rnd, 2) == 0)
+		len = round_up_u64(len, BLK);
+	return min_u64(len, FILE_BYTES - off);
+}
+
+static bool is_full(struct model *m, ssize_t err)
+{
+	if (err == -ENOSPC)
+		m->full++;
+	else
+		assert_true(err >= 0);
+	return err == -ENOSPC;
+}
+
+static void grow(struct model *m, int k, uint64_t size)
+{
+	if (size <= m->size[k])
+		return;
+	memset(m->bytes[k] + m->size[k], 0, size - m->size[k]);
+	m->size[k] = size;
+}
+
+static void do_write(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = some_len(m, off);
+	ssize_t done;
+
+	for (uint64_t b = 0; b < len; b++)
+		m->buf[b] = (uint8_t)rnd_next(&m->rnd);
+	done = fs_write(m->h[k], &m->rig.root, m->buf, len, off);
+	if (is_full(m, done) || done == 0)
+		return;
+	grow(m, k, off);
+	memcpy(m->bytes[k] + off, m->buf, (size_t)done);
+	m->size[k] = max_u64(m->size[k], off + (uint64_t)done);
+}
+
+static void do_truncate(struct model *m, int k)
+{
+	uint64_t size = some_off(m, k);
+
+	if (is_full(m, fs_truncate(m->h[k], &m->rig.root, size)))
+		return;
+	grow(m, k, size);
+	m->size[k] = size;
+}
+
+static void do_punch(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = some_len(m, off);
+	int err = fs_allocate(m->h[k], &m->rig.root, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+
+	/* An edge in a shared block may need a block; it may have been zeroed at the other edge. */
+	if (is_full(m, err)) {
+		assert_int_equal(fs_read(m->h[k], &m->rig.root, m->bytes[k], FILE_BYTES, 0), (ssize_t)m->size[k]);
+		return;
+	}
+	if (off < m->size[k])
+		memset(m->bytes[k] + off, 0, min_u64(len, m->size[k] - off));
+}
+
+static void do_preallocate(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = some_len(m, off);
+	int mode = rnd_below(&m->rnd, 2) ? FALLOC_FL_KEEP_SIZE : 0;
+
+	if (!is_full(m, fs_allocate(m->h[k], &m->rig.root, mode, off, len)) && mode == 0)
+		grow(m, k, off + len);
+}
+
+static void do_clone(struct model *m, int k)
+{
+	int to = (int)rnd_below(&m->rnd, FILES);
+	uint64_t src = round_down_u64(some_off(m, k), BLK);
+	uint64_t dst = round_down_u64(some_off(m, to), BLK);
+	uint64_t len = round_up_u64(some_len(m, max_u64(src, dst)), BLK);
+	int err;
+
+	if (src >= m->size[k])
+		return;
+	if (len > m->size[k] - src)
+		len = m->size[k] - src;
+	err = fs_clone_range(m->h[to], dst, m->h[k], src, len, &m->rig.root);
+	if (err == -EINVAL) {
+		assert_true(to == k || len % BLK);
+		return;
+	}
+	if (is_full(m, err))
+		return;
+	grow(m, to, dst + len);
+	memmove(m->bytes[to] + dst, m->bytes[k] + src, len);
+}
+
+static void do_relocate(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+
+	is_full(m, fs_relocate(m->h[k], &m->rig.root, off, some_len(m, off), NULL));
+}
+
+/* A WRITE lease, bytes through it, commit or (inside the file) not. */
+static void do_direct(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = min_u64(some_len(m, off), 16 * BLK);
+	struct holder o;
+	char path[8];
+	int err;
+
+	snprintf(path, sizeof(path), "/%d", k);
+	holder_open(&o, &m->rig, path, false);
+	err = holder_try(&o, LEASE_WRITE, off, len);
+	if (!is_full(m, err)) {
+		grow(m, k, off);
+		for (uint64_t b = off; b < off + len; b++) {
+			uint8_t v = (uint8_t)rnd_next(&m->rnd);
+
+			uint8_t *at = pin_at(&o.pin, b);
+
+			if (!at)
+				assert_non_null(at);
+			*at = v;
+			m->bytes[k][b] = v;
+		}
+		assert_int_equal(fs_commit(o.h, &o.who, off, len), 0);
+		m->size[k] = max_u64(m->size[k], off + len);
+	}
+	holder_close(&o);
+}
+
+static void do_read_lease(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = min_u64(some_len(m, off), 16 * BLK);
+	struct holder o;
+	char path[8];
+	int err;
+
+	snprintf(path, sizeof(path), "/%d", k);
+	holder_open(&o, &m->rig, path, false);
+	err = holder_try(&o, LEASE_READ, off, len);
+	if (err)
+		assert_int_equal(err, -ENODATA);
+	for (uint64_t b = off; !err && b < min_u64(off + len, m->size[k]); b++) {
+		const uint8_t *at = pin_at(&o.pin, b);
+
+		if ((at ? *at : 0) != m->bytes[k][b])
+			assert_int_equal(at ? *at : 0, m->bytes[k][b]);
+	}
+	holder_close(&o);
+}
+
+static void random_ops(struct model *m, unsigned rounds)
+{
+	for (unsigned n = 0; n < rounds; n++) {
+		int k = (int)rnd_below(&m->rnd, FILES);
+
+		switch (rnd_below(&m->rnd, 12)) {
+		case 0:
+		case 1:
+		case 2:
+		case 3:
+			do_write(m, k);
+			break;
+		case 4:
+			do_truncate(m, k);
+			break;
+		case 5:
+			do_punch(m, k);
+			break;
+		case 6:
+			do_preallocate(m, k);
+			break;
+		case 7:
+		case 8:
+			do_clone(m, k);
+			break;
+		case 9:
+			do_relocate(m, k);
+			break;
+		case 10:
+			do_direct(m, k);
+			break;
+		case 11:
+			do_read_lease(m, k);
+			break;
+		}
+		if (n % 16 == 0)
+			compare(m, k);
+		if (n % 64 == 0)
+			rig_check(&m->rig);
+		if (n % 200 == 0 && rnd_below(&m->rnd, 2) == 0)
+			assert_int_equal(fs_checkpoint(m->rig.fs), 0);
+		if (n % 250 == 249) {
+			close_all(m);
+			rig_remount(&m->rig, rnd_below(&m->rnd, 2) == 0);
+			open_all(m);
+			for (k = 0; k < FILES; k++)
+				compare(m, k);
+		}
+	}
+}
+
+static void run(uint64_t pool_size, unsigned rounds, bool want_full)
+{
+	static struct model m;
+
+	memset(&m, 0, sizeof(m));
+	m.rnd = rnd_start();
+	assert_int_equal(rig_new(&m.rig, pool_size), 0);
+	m.buf = malloc(FILE_BYTES);
+	for (int k = 0; k < FILES; k++)
+		m.bytes[k] = calloc(1, FILE_BYTES);
+	open_all(&m);
+	if (want_full) {
+		/* Ballast: the four files cannot all be written in full. */
+		struct fs_statfs s;
+		struct fs_handle *h = rig_open(&m.rig, "/ballast", O_RDWR | O_CREAT);
+
+		fs_statfs(m.rig.fs, &s);
+		assert_int_equal(fs_allocate(h, &m.rig.root, 0, 0, (s.avail_blocks - 1000) * BLK), 0);
+		fs_close(h, NULL, 0);
+	}
+	random_ops(&m, rounds);
+	printf("%u operations found the pool full\n", m.full);
+	if (want_full)
+		assert_true(m.full > 0);
+	close_all(&m);
+	rig_free(&m.rig);
+	for (int k = 0; k < FILES; k++)
+		free(m.bytes[k]);
+	free(m.buf);
+}
+
+static void files_behave_as_arrays_of_bytes(void **state)
+{
+	(void)state;
+	run(64 * MIB, ROUNDS, false);
+}
+
+static void a_full_pool_leaves_everything_whole(void **state)
+{
+	(void)state;
+	run(16 * MIB, ROUNDS, true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(files_behave_as_arrays_of_bytes),
+	    cmocka_unit_test(a_full_pool_leaves_everything_whole),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
