@@ -12,7 +12,7 @@
 
 #define RAW_WAIT_NS (15ull * 1000000000ull)
 #define RAW_EVENTS  4096u
-#define RAW_RUNS    4096u
+#define RAW_RUNS    8192u
 
 /* An event, or a grant, with its runs copied out. */
 struct raw_event {
