@@ -38,7 +38,7 @@ static struct env {
 	struct ofi_peer *peer;
 	struct lh_fs *fs;
 	struct lh_file *file;
-	struct lh_lease *lease;
+	struct lh_lease *lease[2]; /* READ and WRITE: a key allows one direction */
 	void *bufs[DEPTH_MAX];
 } envs[WHICH_COUNT] = {[TCP] = {.provider = "tcp"}, [RING] = {.provider = "shm"}};
 
@@ -114,16 +114,19 @@ static int direct_ready(const struct row *r, char *why)
 {
 	struct env *e = &envs[env_of(r)];
 	struct lh_open_options opt = {.size = sizeof(opt), .spin_ns = SPIN_NS, .ring_bytes = (uint64_t)64 << 20};
-	struct lh_lease_options lopt = {.size = sizeof(lopt), .flags = LH_LEASE_WRITE};
+	struct lh_lease_options ropt = {.size = sizeof(ropt), .flags = LH_LEASE_READ};
+	struct lh_lease_options wopt = {.size = sizeof(wopt), .flags = LH_LEASE_WRITE};
 	int err;
 
-	if (e->lease)
+	if (e->lease[1])
 		return 0;
 	err = lh_fs_open(e->address, &opt, &e->fs);
 	if (!err)
 		err = lh_file_open(e->fs, "/data", O_RDWR, 0, &e->file);
 	if (!err)
-		err = lh_lease_get(e->file, 0, REGION, &lopt, &e->lease);
+		err = lh_lease_get(e->file, 0, REGION, &ropt, &e->lease[0]);
+	if (!err)
+		err = lh_lease_get(e->file, 0, REGION, &wopt, &e->lease[1]);
 	for (unsigned i = 0; !err && i < DEPTH_MAX; i++) {
 		e->bufs[i] = lh_buffer_get(e->fs, 1 << 20);
 		if (e->bufs[i])
@@ -149,8 +152,8 @@ static int ours_latency(const struct row *r, double *out)
 	for (unsigned i = 0; i < LAT_OPS; i++) {
 		uint64_t off = next_random(&seed) % (REGION / r->len) * r->len;
 		uint64_t start = clock_now_ns();
-		ssize_t n = r->write ? lh_lease_write(e->lease, e->bufs[0], r->len, off)
-				     : lh_lease_read(e->lease, e->bufs[0], r->len, off);
+		ssize_t n = r->write ? lh_lease_write(e->lease[1], e->bufs[0], r->len, off)
+				     : lh_lease_read(e->lease[0], e->bufs[0], r->len, off);
 
 		if (n != (ssize_t)r->len)
 			return n < 0 ? (int)n : -EIO;
@@ -164,8 +167,8 @@ static int queue_one(struct lh_queue *q, const struct row *r, struct env *e, voi
 {
 	uint64_t off = next_random(seed) % (REGION / r->len) * r->len;
 
-	return r->write ? lh_queue_write(q, e->lease, buf, r->len, off, buf)
-			: lh_queue_read(q, e->lease, buf, r->len, off, buf);
+	return r->write ? lh_queue_write(q, e->lease[1], buf, r->len, off, buf)
+			: lh_queue_read(q, e->lease[0], buf, r->len, off, buf);
 }
 
 static int ours_bandwidth(const struct row *r, double *out)
@@ -255,7 +258,8 @@ static void env_finish(struct env *e)
 		if (e->bufs[i])
 			lh_buffer_put(e->fs, e->bufs[i]);
 	}
-	lh_lease_release(e->lease);
+	lh_lease_release(e->lease[0]);
+	lh_lease_release(e->lease[1]);
 	lh_file_close(e->file);
 	lh_fs_close(e->fs);
 	ofi_peer_stop(e->peer);
