@@ -6,6 +6,7 @@ const struct lh_backend client_backend = {
     .name = "client",
     .fs_close = client_fs_close,
     .fs_sync = client_fs_sync,
+    .fs_ping = client_fs_ping,
     .fs_stat = client_fs_stat,
     .fs_set_nowait = client_fs_set_nowait,
     .fs_leases = client_fs_leases,

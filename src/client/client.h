@@ -138,6 +138,7 @@ unsigned client_flags(struct lh_fs *fs);
 /* client/fs.c, names.c, file.c, lease.c, io.c, queue.c: the table's members. */
 int client_fs_close(struct lh_fs *fs);
 int client_fs_sync(struct lh_fs *fs);
+int client_fs_ping(struct lh_fs *fs);
 int client_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
 void client_fs_set_nowait(struct lh_fs *fs, bool nowait);
 int client_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),

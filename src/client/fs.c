@@ -189,6 +189,13 @@ int client_fs_sync(struct lh_fs *fs)
 	return conn_do(fs->conn, PROTO_FS_SYNC, 0, &body);
 }
 
+int client_fs_ping(struct lh_fs *fs)
+{
+	union proto_body body = {0};
+
+	return conn_do(fs->conn, PROTO_PING, 0, &body);
+}
+
 int client_fs_stat(struct lh_fs *fs, struct lh_statfs *out)
 {
 	union proto_body body = {0};
