@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static void tcp_pair(int out[2])
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(at);
-	int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1, door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	must(door >= 0 && bind(door, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(door, 1) == 0, "listen");
 	must(getsockname(door, (struct sockaddr *)&at, &len) == 0, "getsockname");
@@ -39,6 +40,9 @@ static void tcp_pair(int out[2])
 	must(out[1] >= 0 && connect(out[1], (struct sockaddr *)&at, sizeof(at)) == 0, "connect");
 	out[0] = accept4(door, NULL, NULL, SOCK_CLOEXEC);
 	must(out[0] >= 0, "accept");
+	/* For tests that send bytes by hand; the members set it themselves. */
+	for (int i = 0; i < 2; i++)
+		must(setsockopt(out[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0, "TCP_NODELAY");
 	close(door);
 }
 
