@@ -175,7 +175,7 @@ static void *mover_run(void *arg)
 
 		if (atomic_load_explicit(&m->knocked, memory_order_acquire)) {
 			mover_let_go(m);
-			if (m->stop)
+			if (atomic_load_explicit(&m->stop, memory_order_relaxed))
 				return NULL;
 		}
 		for (p = LIST_FIRST(&m->hot); p; p = next) {
@@ -231,7 +231,7 @@ void mover_fini(struct mover *m)
 {
 	if (m->started) {
 		lock_take(&m->lock);
-		m->stop = true;
+		atomic_store_explicit(&m->stop, true, memory_order_relaxed);
 		mover_knock(m);
 		lock_drop(&m->lock);
 		pthread_join(m->thread, NULL);

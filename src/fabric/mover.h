@@ -73,7 +73,7 @@ struct mover {
 	struct cond left;
 	struct path_list leaving;
 	_Atomic bool knocked; /* leaving is not empty, or stop */
-	bool stop;
+	_Atomic bool stop;
 };
 
 void mover_init(struct mover *m, const char *name, uint64_t spin_ns);

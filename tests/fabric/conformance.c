@@ -3,7 +3,7 @@
  * The conformance test of the fabric, the same for every member: L12 (no access after a revocation), L13 (a stalled
  * peer delays nobody), L16 (a revoked key costs nothing else), L17 (access masks), L39 (peers are checked).
  *
- * usage: conformance MEMBER [SEED]
+ * usage: conformance MEMBER [SEED [REVOCATIONS]]
  */
 #include "conformance.h"
 
@@ -77,11 +77,13 @@ int main(int argc, char **argv)
 			m = (enum member)i;
 	}
 	if (m == MEMBERS) {
-		fprintf(stderr, "usage: conformance stream-unix|stream-tcp|ring|loop [SEED]\n");
+		fprintf(stderr, "usage: conformance stream-unix|stream-tcp|ring|loop [SEED [REVOCATIONS]]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	test_seed = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_now_ns() | 1;
+	test_seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0;
+	if (test_seed == 0)
+		test_seed = clock_now_ns() | 1;
 	printf("conformance of %s, seed %#llx\n", member_name(m), (unsigned long long)test_seed);
 	test_refusals(m);
 	if (m == MEMBER_STREAM_UNIX || m == MEMBER_STREAM_TCP)
@@ -89,7 +91,7 @@ int main(int argc, char **argv)
 	if (m == MEMBER_RING)
 		test_hostile_ring();
 	test_peer_death(m);
-	test_hammer(m, ROUNDS);
+	test_hammer(m, argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : ROUNDS);
 	printf("conformance of %s: good\n", member_name(m));
 	return 0;
 }

@@ -278,7 +278,8 @@ static void shutdown_gives_everything_back(void **state)
 
 		assert_int_equal(pthread_create(&thread, NULL, shutdown_later, c), 0);
 		for (; posted < N; posted++)
-			over |= fabric_post(c, hammer_op(&ops[posted], buf + posted * 65536, posted)) != 0;
+			back += fabric_post(c, hammer_op(&ops[posted], buf + posted * 65536, posted)) != 0;
+		over = back > 0;
 		while (!over) {
 			int n = fabric_reap(c, done, N, 20 * NS_PER_SEC);
 
