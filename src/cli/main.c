@@ -18,9 +18,7 @@ static const struct {
 #define X(name, text) {#name, text, verb_##name},
     VERBS(X)
 #undef X
-#ifdef LH_CLI_DEMO
 	{"demo", "show the whole product at work on a real tree", verb_demo},
-#endif
 };
 
 static void help(FILE *out)
