@@ -132,6 +132,8 @@ static void clone_apply(struct clone *c, struct change *dst, uint64_t first, uin
 	}
 	for (uint64_t b = dst_first; layout_next(c->dst, b, dst_first + (stop - first), &e); b = e.off + e.blocks)
 		alloc_release(c->fs->alloc, &dst->gone, (struct run){e.start, e.blocks}, seq);
+	if (c->dst->may_share)
+		hazard_note(c->fs, seq);
 	extmap_clear(&c->dst->map, dst_first, stop - first);
 	for (uint64_t b = first; layout_next(c->src, b, stop, &e); b = e.off + e.blocks) {
 		struct extent to = moved(c, e);
@@ -191,7 +193,7 @@ static int clone_batch(struct clone *c)
 		jtxn_inode(&t, &attr);
 	}
 	if (!err)
-		err = jtxn_commit(c->fs->journal, &t, &seq);
+		err = commit_content(c->fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
 		clone_apply(c, &dst, first, stop, seq);

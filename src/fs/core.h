@@ -82,6 +82,7 @@ struct fs {
 	struct lock rename; /* RENAME: parents of directories */
 	_Atomic uint64_t next_ino;
 	_Atomic uint64_t files, handles;
+	_Atomic uint64_t hazard_seq, settled_seq; /* POOL_MSYNC, see hazard_note */
 	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
 	struct itable_shard table[ITABLE_SHARDS];
 };
@@ -164,6 +165,18 @@ void walk_account(struct fs *fs, int64_t bytes);
 /* --- io.c --- */
 
 int64_t time_now(void);
+/*
+ * POOL_MSYNC: bytes stored in place may reach the medium before a record that was committed earlier. That is wrong
+ * where only that record made them changeable: bytes behind the end after a cut, and blocks whose other owner gave them
+ * up. So such records are noted, and made durable before bytes are stored in such places.
+ */
+void hazard_note(struct fs *fs, uint64_t seq);
+int hazard_settle(struct fs *fs);
+/*
+ * I1: commits a record that names content, or a size over it. The flushed content is fenced first: inside one epoch the
+ * record could reach the medium before what it names.
+ */
+int commit_content(struct fs *fs, struct jtxn *t, uint64_t *seq);
 /* Under INODE exclusive: bytes written in place. */
 void inode_dirty(struct inode *i, uint64_t off, uint64_t end);
 

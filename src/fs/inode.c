@@ -117,6 +117,8 @@ static void blocks_release(struct fs *fs, struct inode *i, uint64_t seq)
 	(void)err;
 	for (uint64_t b = 0; extmap_find(&i->map, b, &e); b = e.off + e.blocks)
 		alloc_release(fs->alloc, &gone, (struct run){e.start, e.blocks}, seq);
+	if (i->may_share)
+		hazard_note(fs, seq);
 	walk_account(fs, -(int64_t)(i->map.extents * WALK_EXTENT_BYTES));
 	extmap_fini(&i->map);
 	extmap_init(&i->map);

@@ -21,6 +21,39 @@ int64_t time_now(void)
 	return (int64_t)clock_real_coarse_ns();
 }
 
+static void raise_to(_Atomic uint64_t *v, uint64_t to)
+{
+	uint64_t old = atomic_load(v);
+
+	while (old < to && !atomic_compare_exchange_weak(v, &old, to))
+		;
+}
+
+void hazard_note(struct fs *fs, uint64_t seq)
+{
+	if (fs->pool->class == POOL_MSYNC)
+		raise_to(&fs->hazard_seq, seq);
+}
+
+int hazard_settle(struct fs *fs)
+{
+	uint64_t seq = atomic_load(&fs->hazard_seq);
+	int err;
+
+	if (likely(seq <= atomic_load(&fs->settled_seq)))
+		return 0;
+	err = journal_sync(fs->journal);
+	if (!err)
+		raise_to(&fs->settled_seq, seq);
+	return err;
+}
+
+int commit_content(struct fs *fs, struct jtxn *t, uint64_t *seq)
+{
+	pool_fence(fs->pool);
+	return jtxn_commit(fs->journal, t, seq);
+}
+
 void inode_dirty(struct inode *i, uint64_t off, uint64_t end)
 {
 	if (i->dirty_end == 0) {

@@ -115,9 +115,9 @@ int store_gap(struct store *s, uint64_t up_to);
  * INODE exclusive. Behind the end of file, in its block, there are zeroes, or what a direct writer has put there and
  * not committed yet (he may be recalled, come back and commit, L10). Old bytes must go before he can be given the
  * block: after a truncate at once; a block that is shared then, or that comes from a mount or a clone, is remembered as
- * tail_stale.
+ * tail_stale. POOL_MSYNC: not before the cut is durable, so it is always remembered there.
  */
-void store_tail(struct fs *fs, struct inode *i);
+int store_tail(struct fs *fs, struct inode *i);
 
 /* INODE exclusive. New attributes; when the end grows into another block, nothing old is behind it there. */
 static inline void attr_set(struct inode *i, const struct inode_attr *a)

@@ -148,7 +148,7 @@ static int grant_write(struct grant *g)
 	if (!err)
 		err = grant_range(g, &range);
 	if (!err && g->inode->tail_stale && range_overlaps(range, block_range(block_of(g->inode->attr.size), 1)))
-		store_tail(g->fs, g->inode);
+		err = store_tail(g->fs, g->inode);
 	if (!err)
 		err = grant_now(g, range);
 	rwlock_drop(&g->inode->lock);

@@ -61,11 +61,13 @@ static int step(struct walk *w, struct inode **out)
 	struct entry *e;
 	int err = 0;
 
+	*out = NULL;
 	rwlock_take_read(&w->dir->lock);
 	switch (w->last) {
 	case LAST_NAME:
 		err = walk_look(w, &e);
-		*out = err ? NULL : e->inode;
+		if (!err)
+			*out = e->inode;
 		break;
 	case LAST_DOT:
 		err = perm_check(&w->dir->attr, w->cred, MAY_EXEC);

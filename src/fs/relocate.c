@@ -72,7 +72,7 @@ static int move_commit(struct move *m, uint64_t *seq)
 		e.flags &= EXT_UNWRITTEN;
 		jtxn_map(&t, m->inode->attr.ino, &e);
 	}
-	err = jtxn_commit(m->fs->journal, &t, seq);
+	err = commit_content(m->fs, &t, seq);
 	jtxn_fini(&t);
 	return err;
 }
@@ -103,6 +103,8 @@ static int move_batch(struct move *m, uint64_t end)
 		extmap_set(&i->map, &m->to[k]);
 		alloc_release(m->fs->alloc, &c.gone, (struct run){m->from[k], m->to[k].blocks}, seq);
 	}
+	if (!err && i->may_share)
+		hazard_note(m->fs, seq);
 	walk_account(m->fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	change_end(&c);
 	if (!err)

@@ -43,7 +43,7 @@ struct batch {
 	struct gate_need need;
 	struct inode_attr attr; /* as it will be */
 	struct change change;
-	bool changes_layout, records, grows;
+	bool changes_layout, records, grows, in_place;
 };
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */
@@ -330,6 +330,7 @@ static void look_at_changes(struct batch *b)
 		struct range r = block_range(p->e.off, p->e.blocks);
 
 		b->records |= p->kind >= PART_WRITE;
+		b->in_place |= p->kind == PART_KEEP;
 		if (p->kind < PART_FILL)
 			continue;
 		b->changes_layout = true;
@@ -352,7 +353,7 @@ static int commit(struct batch *b, uint64_t *seq)
 		if (b->part[k].kind >= PART_WRITE)
 			jtxn_map(&t, b->attr.ino, &e);
 	}
-	err = jtxn_commit(b->s->fs->journal, &t, seq);
+	err = commit_content(b->s->fs, &t, seq);
 	jtxn_fini(&t);
 	return err;
 }
@@ -371,6 +372,8 @@ static void apply(struct batch *b, uint64_t seq)
 			extmap_set(&i->map, &p->e);
 		if (p->kind == PART_COPY)
 			alloc_release(s->fs->alloc, &b->change.gone, (struct run){p->old_start, p->e.blocks}, seq);
+		if (p->kind == PART_COPY)
+			hazard_note(s->fs, seq);
 	}
 	walk_account(s->fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	if (s->kind == STORE_DATA || b->records) {
@@ -389,6 +392,10 @@ static int carry_out(struct batch *b)
 	if (err)
 		goto undo;
 	look_at_changes(b);
+	if (b->in_place && (s->inode->may_share || s->end > s->inode->attr.size))
+		err = hazard_settle(s->fs);
+	if (err)
+		goto undo;
 	if (b->changes_layout)
 		err = change_begin(&b->change, s->fs, s->inode, b->change.range, s->who);
 	if (err)
@@ -429,7 +436,7 @@ static int run_batch(struct store *s)
 
 	b.s = s;
 	b.count = 0;
-	b.changes_layout = b.records = b.grows = false;
+	b.changes_layout = b.records = b.grows = b.in_place = false;
 	err = plan(&b);
 	if (err == NEED_GATE)
 		return wait_for_others(s, &b.need);
@@ -515,22 +522,27 @@ static void flush_range(struct store *s, uint64_t from, uint64_t to)
 	journal_data(s->fs->journal, block_bytes(e.start) + (from - block_bytes(e.off)), to - from);
 }
 
-void store_tail(struct fs *fs, struct inode *i)
+int store_tail(struct fs *fs, struct inode *i)
 {
 	uint64_t size = i->attr.size;
 	uint64_t into = size % LH_BLOCK_SIZE;
 	struct extent e;
 	uint64_t alike;
+	int err;
 
 	i->tail_stale = false;
 	if (into == 0 || !layout_next(i, block_of(size), block_of(size) + 1, &e) || e.flags == EXT_UNWRITTEN)
-		return;
-	if (i->may_share && alloc_shared(fs->alloc, (struct run){e.start, 1}, &alike)) {
-		i->tail_stale = true;
-		return;
-	}
+		return 0;
+	i->tail_stale = true;
+	if (i->may_share && alloc_shared(fs->alloc, (struct run){e.start, 1}, &alike))
+		return 0;
+	err = hazard_settle(fs);
+	if (err)
+		return err;
+	i->tail_stale = false;
 	pool_zero(fs->pool, block_bytes(e.start) + into, LH_BLOCK_SIZE - into);
 	journal_data(fs->journal, block_bytes(e.start) + into, LH_BLOCK_SIZE - into);
+	return 0;
 }
 
 int store_gap(struct store *s, uint64_t up_to)

@@ -74,7 +74,7 @@ static int sync_range(struct fs *fs, struct inode *i, struct range r, const stru
 		jtxn_inode(&t, last ? attr : &i->attr);
 		err = extmap_reserve(&i->map, count);
 		if (!err && (count || (last && with_attr)))
-			err = jtxn_commit(fs->journal, &t, &seq);
+			err = commit_content(fs, &t, &seq);
 		jtxn_fini(&t);
 		if (!err && count)
 			convert(i, b, next, eof);

@@ -16,6 +16,8 @@ static void release_blocks(struct change *c, uint64_t first, uint64_t end, uint6
 
 	for (uint64_t b = first; layout_next(i, b, end, &e); b = e.off + e.blocks)
 		alloc_release(c->fs->alloc, &c->gone, (struct run){e.start, e.blocks}, seq);
+	if (i->may_share)
+		hazard_note(c->fs, seq);
 }
 
 static bool has_blocks(const struct inode *i, uint64_t first, uint64_t end)
@@ -35,6 +37,7 @@ static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, co
 	struct change c;
 	struct jtxn t;
 	uint64_t seq;
+	bool shrinks = attr->size < i->attr.size;
 	int err = any ? extmap_reserve(&i->map, 1) : 0;
 
 	if (!err && any)
@@ -48,12 +51,14 @@ static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, co
 	jtxn_inode(&t, attr);
 	if (any)
 		jtxn_unmap(&t, attr->ino, first, blocks);
-	err = jtxn_commit(fs->journal, &t, &seq);
+	err = commit_content(fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
 		attr_set(i, attr);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
+	if (!err && shrinks)
+		hazard_note(fs, seq);
 	if (!err && any) {
 		release_blocks(&c, first, end, seq);
 		extmap_clear(&i->map, first, blocks);
@@ -88,9 +93,10 @@ static int truncate_locked(struct store *s, uint64_t size, struct gate_need *nee
 	attr.ctime_ns = attr.mtime_ns;
 	attr.mode = mode_after_write(attr.mode, &s->who->cred);
 	err = unmap(s->fs, i, s->who, &attr, block_up(size), cut ? BLOCKS_END : 0);
-	if (!err && cut)
-		store_tail(s->fs, i);
-	return err;
+	if (err || !cut)
+		return err;
+	i->tail_stale = true;
+	return s->fs->pool->class == POOL_MSYNC ? 0 : store_tail(s->fs, i);
 }
 
 int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size)
@@ -205,7 +211,7 @@ static int grow_to(struct fs *fs, struct inode *i, const struct fs_caller *who, 
 	attr.mode = mode_after_write(attr.mode, &who->cred);
 	jtxn_init(&t);
 	jtxn_inode(&t, &attr);
-	err = jtxn_commit(fs->journal, &t, &seq);
+	err = commit_content(fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
 		attr_set(i, &attr);
