@@ -536,6 +536,11 @@ void alloc_set_reserve(struct alloc *a, uint64_t blocks)
 	lock_drop(&a->lock);
 }
 
+uint64_t alloc_pool_blocks(const struct alloc *a)
+{
+	return a->pool_blocks;
+}
+
 uint64_t alloc_free_blocks(struct alloc *a)
 {
 	uint64_t blocks;

@@ -41,6 +41,7 @@ void alloc_undo(struct alloc *a, struct run r);
 /* Log and checkpoint space back: a run or a part of one. */
 void alloc_release_meta(struct alloc *a, struct run r);
 void alloc_set_reserve(struct alloc *a, uint64_t blocks);
+uint64_t alloc_pool_blocks(const struct alloc *a);
 uint64_t alloc_free_blocks(struct alloc *a);	/* free or soon free (pending) */
 uint64_t alloc_avail_blocks(struct alloc *a);	/* the same without the reserve */
 uint64_t alloc_pending_blocks(struct alloc *a); /* waiting for alloc_settle */

@@ -139,6 +139,8 @@ static int item_visit(struct scan *s, const uint8_t *bytes, uint64_t room, struc
 	char about[64] = "";
 	const char *rule = item_decode(bytes, room, s->super.blocks, &it, length);
 
+	if (rule == NULL && it.type == ITEM_INODE && at->seq == 0 && it.ino >= s->head.next_ino)
+		rule = "6.9 inode number beyond the next one";
 	if (rule == NULL) {
 		if (it.type == ITEM_INODE && it.ino >= s->next_ino)
 			s->next_ino = it.ino + 1;
