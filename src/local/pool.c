@@ -2,10 +2,12 @@
 /* The offline calls on pools. */
 #include "local/local.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "tools/tools.h"
 
 int local_pool_make(const char *path, struct lh_make_options *opt)
 {
@@ -31,14 +33,16 @@ int local_pool_make(const char *path, struct lh_make_options *opt)
 
 int local_pool_check(const char *path, FILE *out, bool json)
 {
-	(void)out;
-	(void)json;
-	return fail(-EOPNOTSUPP, "%s: the checker is not part of this build", path);
+	unsigned findings = 0;
+	int err;
+
+	err = tool_fsck(path, out, json, &findings);
+	if (err)
+		return err;
+	return findings > INT_MAX ? INT_MAX : (int)findings;
 }
 
 int local_pool_dump(const char *path, FILE *out, bool json)
 {
-	(void)out;
-	(void)json;
-	return fail(-EOPNOTSUPP, "%s: the dumper is not part of this build", path);
+	return tool_dump(path, out, json);
 }

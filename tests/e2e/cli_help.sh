@@ -12,8 +12,8 @@ done
 for verb in $verbs; do
 	runs 0 "$LH" "$verb" --help
 	shows '^Example:'
-	shows "^  .*leasehold .*$verb"
-	shows '^Usage: leasehold'
+	shows "^(Example:)?  ?.*leasehold .*$verb"
+	shows '^[Uu]sage: leasehold'
 	runs 2 "$LH" "$verb" --no-such-option
 	says "^leasehold $verb: .*no-such-option"
 	grep -q "| \`$verb\`" "$(dirname "$0")/../../docs/cli.md" || fail "docs/cli.md has no line of $verb"
