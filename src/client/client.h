@@ -75,6 +75,7 @@ struct lh_fs {
 	unsigned remembered_count;
 	uint64_t continued; /* number of the grant whose answer continues in LAYOUTs */
 	struct call *continued_call;
+	unsigned leaving; /* of all leases */
 	TAILQ_HEAD(, lh_file) files;
 };
 
@@ -91,6 +92,7 @@ struct lh_file {
 struct flight {
 	TAILQ_ENTRY(flight) in_lease;
 	struct range range;
+	bool queued; /* nobody may be waiting for it: a recall must see to it */
 };
 
 /* A range that is to be released when nothing is in flight on it. */
@@ -200,6 +202,7 @@ void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
 
 /* notice.c: what the server says about leases; for conn. */
 const char *client_event(void *ctx, const struct proto_header *h, const union proto_body *body);
+bool client_tick(void *ctx);
 void client_dead(void *ctx);
 /* LEASE_GET's hook; call->ctx is a struct lease_get of grant.c. */
 enum call_verdict client_granted(struct call *call, const struct proto_header *h, const union proto_body *body,

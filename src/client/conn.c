@@ -99,6 +99,16 @@ void conn_break(struct conn *c, int err, const char *fmt, ...)
 	lock_drop(&c->lock);
 }
 
+void conn_tick(struct conn *c)
+{
+	lock_take(&c->lock);
+	if (!c->ticking) {
+		c->ticking = true;
+		conn_kick(c);
+	}
+	lock_drop(&c->lock);
+}
+
 int conn_error(struct conn *c)
 {
 	int err;

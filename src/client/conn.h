@@ -32,6 +32,8 @@ struct call;
 struct conn_ops {
 	/* RECALL, REVOKED, LAYOUT. NULL, or the rule that it breaks, which ends the connection. */
 	const char *(*event)(void *ctx, const struct proto_header *h, const union proto_body *body);
+	/* In the background thread, after conn_tick() and as long as it returns true. May take about a millisecond. */
+	bool (*tick)(void *ctx);
 	/* Once, when the connection died; conn_error() tells why. */
 	void (*dead)(void *ctx);
 };
@@ -96,6 +98,8 @@ void conn_finish(struct conn *c, struct call *call);
 /* The sequence of the oldest unanswered call of this type; UINT64_MAX: none. And of the newest; 0: none. */
 uint64_t conn_oldest(struct conn *c, unsigned type);
 uint64_t conn_newest(struct conn *c, unsigned type);
+/* Asks for tick(). Never blocks. */
+void conn_tick(struct conn *c);
 /* 0 while alive; then the error, and fail_text() says why. */
 int conn_error(struct conn *c);
 

@@ -33,6 +33,7 @@ struct conn {
 	unsigned counted;  /* calls outstanding that the server counts (P18) */
 	bool reading;      /* somebody has the role */
 	bool parked;       /* the background thread left the socket to a caller and sleeps for long */
+	bool ticking;      /* conn_tick was called */
 	bool over;         /* every pending call was failed; set once, by the reader */
 	int error;         /* 0 while alive */
 	char text[LH_ERROR_TEXT_MAX];

@@ -332,20 +332,34 @@ static void watch_wait(struct conn *c, const struct watch *w)
 	struct pollfd p[2] = {{.fd = c->fd}, {.fd = c->wake, .events = POLLIN}};
 	struct timespec look = {.tv_nsec = LOOK_AGAIN_NS};
 	struct timespec park = {.tv_sec = PARKED_FOR_NS / NS_PER_SEC};
-	bool parked;
+	struct timespec none = {0};
+	bool parked, ticking;
 	eventfd_t drop;
 
 	lock_take(&c->lock);
 	parked = c->parked;
+	ticking = c->ticking;
 	p[0].events = (short)((w->away ? 0 : POLLIN) | (c->out_end > c->out_start ? POLLOUT : 0));
 	if (w->away && p[0].events == 0)
 		p[0].fd = -1;
 	lock_drop(&c->lock);
-	ppoll(p, 2, !w->away ? NULL : parked ? &park : &look, NULL);
+	ppoll(p, 2, ticking ? &none : !w->away ? NULL : parked ? &park : &look, NULL);
 	if (p[1].revents)
 		eventfd_read(c->wake, &drop);
 	if (p[0].revents & POLLOUT)
 		conn_flush(c);
+}
+
+static void watch_tick(struct conn *c)
+{
+	bool wanted;
+
+	lock_take(&c->lock);
+	wanted = c->ticking;
+	c->ticking = false;
+	lock_drop(&c->lock);
+	if (wanted && c->ops->tick(c->ctx))
+		conn_tick(c);
 }
 
 void *conn_thread(void *arg)
@@ -362,6 +376,7 @@ void *conn_thread(void *arg)
 		if (over)
 			return NULL;
 		watch_wait(c, &w);
+		watch_tick(c);
 		if (!watch_turn(c, &w))
 			continue;
 		conn_read(c, NULL);

@@ -28,10 +28,12 @@
 #define BUFFER_BUCKETS 64u
 #define WAIT_NS        NS_PER_SEC
 #define REAP_MAX       64u
+#define PROGRESS_NS    (500 * NS_PER_US)
 
 struct data_path {
 	struct fabric_conn *conn;
 	/* Under data.lock. */
+	struct data_path *next;
 	unsigned refs;
 	bool reaping; /* somebody is in fabric_reap; who else collects waits for what it finds */
 	struct cond reaped;
@@ -48,6 +50,7 @@ struct data {
 	struct lock lock; /* FABRIC */
 	struct cond attached;
 	struct data_path *current; /* NULL: none */
+	struct data_path *paths;   /* current, and old ones that still have operations or buffers */
 	bool attaching;
 	bool closed;
 	uint64_t retry_ns; /* not before */
@@ -153,6 +156,7 @@ int data_new(const struct data_args *args, struct data **out)
 		free(d);
 		return err;
 	}
+	d->paths = d->current;
 	d->pause_ns = RETRY_FIRST_NS;
 	lock_init(&d->lock, RANK_FABRIC);
 	cond_init(&d->attached);
@@ -161,11 +165,17 @@ int data_new(const struct data_args *args, struct data **out)
 }
 
 /* Caller holds the lock; returns the path that is to be freed without it. */
-static struct data_path *unref(struct data_path *p)
+static struct data_path *unref(struct data *d, struct data_path *p)
 {
+	struct data_path **at = &d->paths;
+
 	assert(p->refs > 0);
-	p->refs--;
-	return p->refs ? NULL : p;
+	if (--p->refs)
+		return NULL;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	return p;
 }
 
 static void path_free(struct data_path *p)
@@ -187,7 +197,7 @@ void data_free(struct data *d)
 			data_buffer_put(d, d->buffers[i]->memory);
 	}
 	if (d->current)
-		path_free(unref(d->current));
+		path_free(unref(d, d->current));
 	cond_destroy(&d->attached);
 	lock_destroy(&d->lock);
 	free(d);
@@ -225,6 +235,8 @@ static void attach_again(struct data *d)
 	d->attaching = false;
 	if (!err) {
 		d->current = p;
+		p->next = d->paths;
+		d->paths = p;
 		d->pause_ns = RETRY_FIRST_NS;
 	} else {
 		d->retry_ns = clock_now_ns() + d->pause_ns;
@@ -258,7 +270,7 @@ void data_path_put(struct data *d, struct data_path *p)
 	struct data_path *gone;
 
 	lock_take(&d->lock);
-	gone = unref(p);
+	gone = unref(d, p);
 	lock_drop(&d->lock);
 	path_free(gone);
 }
@@ -271,7 +283,7 @@ void data_path_lost(struct data *d, struct data_path *p)
 	lock_take(&d->lock);
 	if (d->current == p) {
 		d->current = NULL;
-		gone = unref(p);
+		gone = unref(d, p);
 	}
 	lock_drop(&d->lock);
 	assert(!gone);
@@ -363,6 +375,11 @@ static bool reap(struct data *d, struct data_path *p, uint64_t timeout_ns)
 	p->reaping = true;
 	lock_drop(&d->lock);
 	n = fabric_reap(p->conn, ops, REAP_MAX, timeout_ns);
+	for (int i = 0; i < n; i++) {
+		struct data_op *o = ops[i]->cookie;
+
+		o->sink->finished(o);
+	}
 	lock_take(&d->lock);
 	p->reaping = false;
 	for (int i = 0; i < n; i++) {
@@ -395,6 +412,28 @@ struct data_op *data_collect(struct data *d, struct data_path *p, struct data_si
 	sink->count = 0;
 	lock_drop(&d->lock);
 	return list;
+}
+
+void data_progress(struct data *d)
+{
+	struct data_path *gone = NULL;
+	struct data_path *p;
+
+	lock_take(&d->lock);
+	p = d->paths;
+	while (p) {
+		p->refs++;
+		/* Only the current path can have something to wait for. */
+		if (!p->reaping)
+			reap(d, p, p == d->current ? PROGRESS_NS : 0);
+		gone = p;
+		p = p->next;
+		gone = unref(d, gone);
+		if (gone)
+			break; /* the list may have changed; the next turn sees the rest */
+	}
+	lock_drop(&d->lock);
+	path_free(gone);
 }
 
 /* --- buffers --- */

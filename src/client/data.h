@@ -54,7 +54,8 @@ struct data_op {
 	struct data_sink *sink;
 };
 struct data_sink {
-	struct data_op *done; /* the newest first; under the lock of data */
+	void (*finished)(struct data_op *o); /* in whichever thread reaps, before it can be collected; no lock held */
+	struct data_op *done;                /* the newest first; under the lock of data */
 	unsigned count;
 };
 /* As fabric_post. o belongs to the path until data_collect returns it. */
@@ -64,6 +65,9 @@ int data_post(struct data_path *p, struct data_op *o, struct data_sink *sink);
  * must have been posted to p. More than min is outstanding, or min is 0.
  */
 struct data_op *data_collect(struct data *d, struct data_path *p, struct data_sink *sink, unsigned min);
+
+/* Reaps what is complete, for an owner who is not collecting now; may wait a little for it. */
+void data_progress(struct data *d);
 
 /* Memory for lh_buffer_get: of the path's arena if it has room, else ordinary. */
 void *data_buffer_get(struct data *d, size_t len);

@@ -14,7 +14,7 @@
 #define RING_BYTES         ((uint64_t)16 << 20)
 #define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING)
 
-static const struct conn_ops session_ops = {.event = client_event, .dead = client_dead};
+static const struct conn_ops session_ops = {.event = client_event, .tick = client_tick, .dead = client_dead};
 
 static void options_fill(struct lh_open_options *o)
 {

@@ -86,20 +86,26 @@ static void grant_leave_now(struct lh_fs *fs, struct grant *g, struct range rang
 	client_grant_drop(fs, g);
 }
 
-static bool in_flight(const struct lh_lease *lease, struct range range)
+/* Whether something flies over the range; *queued: whether one of them is a queue's. */
+static bool in_flight(const struct lh_lease *lease, struct range range, bool *queued)
 {
 	const struct flight *f;
+	bool found = false;
 
+	*queued = false;
 	TAILQ_FOREACH (f, &lease->flying, in_lease) {
-		if (range_overlaps(f->range, range))
-			return true;
+		if (!range_overlaps(f->range, range))
+			continue;
+		found = true;
+		*queued |= f->queued;
 	}
-	return false;
+	return found;
 }
 
 void client_grant_leave(struct lh_fs *fs, struct grant *g, struct range range)
 {
-	struct leaving *l = in_flight(g->lease, range) ? malloc(sizeof(*l)) : NULL;
+	bool queued;
+	struct leaving *l = in_flight(g->lease, range, &queued) ? malloc(sizeof(*l)) : NULL;
 
 	lock_assert_held(RANK_CLIENT);
 	lock_assert_held(RANK_PIN);
@@ -110,6 +116,9 @@ void client_grant_leave(struct lh_fs *fs, struct grant *g, struct range range)
 	}
 	*l = (struct leaving){.next = g->lease->leaving, .grant = g, .range = range};
 	g->lease->leaving = l;
+	fs->leaving++;
+	if (queued)
+		conn_tick(fs->conn);
 }
 
 void client_lease_sweep(struct lh_lease *lease)
@@ -117,17 +126,19 @@ void client_lease_sweep(struct lh_lease *lease)
 	struct lh_fs *fs = lease_session(lease);
 	struct leaving **at = &lease->leaving;
 	struct grant *g, *next;
+	bool queued;
 
 	lock_assert_held(RANK_CLIENT);
 	lock_assert_held(RANK_PIN);
 	while (*at) {
 		struct leaving *l = *at;
 
-		if (in_flight(lease, l->range)) {
+		if (in_flight(lease, l->range, &queued)) {
 			at = &l->next;
 			continue;
 		}
 		*at = l->next;
+		fs->leaving--;
 		grant_leave_now(fs, l->grant, l->range);
 		free(l);
 		/* The grant may be gone, and with it nothing else of the list: its other entries keep it in use. */

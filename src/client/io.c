@@ -105,7 +105,7 @@ static void step_look(struct lh_lease *lease, struct step *s, char *buf, size_t 
 	s->len = at - off;
 	s->known = s->len > 0;
 	if (s->count) {
-		s->flight.range = (struct range){off, at};
+		s->flight = (struct flight){.range = {off, at}};
 		TAILQ_INSERT_TAIL(&lease->flying, &s->flight, in_lease);
 	}
 }

@@ -60,6 +60,7 @@ static uint64_t lease_unlink(struct lh_fs *fs, struct lh_lease *lease, uint32_t 
 	TAILQ_REMOVE(&lease->head.file->leases, lease, in_file);
 	for (struct leaving *l = lease->leaving; l; l = next) {
 		next = l->next;
+		fs->leaving--;
 		free(l);
 	}
 	lease->leaving = NULL;

@@ -331,6 +331,7 @@ static void lease_dies(struct lh_fs *fs, struct lh_lease *lease)
 	map_cut(&lease->map, RANGE_ALL, MAP_ANY_LEASE);
 	for (struct leaving *l = lease->leaving; l; l = next) {
 		next = l->next;
+		fs->leaving--;
 		free(l);
 	}
 	lease->leaving = NULL;
@@ -339,6 +340,24 @@ static void lease_dies(struct lh_fs *fs, struct lh_lease *lease)
 	snprintf(n.reason, sizeof(n.reason), "session ended");
 	if (lease->flags & LH_LEASE_MANUAL)
 		event_push(fs, &n);
+}
+
+/* Queues make progress only while somebody looks at them; a recall must not wait for that. */
+bool client_tick(void *ctx)
+{
+	struct lh_fs *fs = ctx;
+	struct data *data;
+	bool more;
+
+	lock_take(&fs->lock);
+	data = fs->data;
+	lock_drop(&fs->lock);
+	if (data)
+		data_progress(data);
+	lock_take(&fs->lock);
+	more = fs->leaving > 0;
+	lock_drop(&fs->lock);
+	return more;
 }
 
 void client_dead(void *ctx)

@@ -42,6 +42,14 @@ struct lh_queue {
 	struct slot slots[];
 };
 
+/* Anybody's thread may have found it complete: a recall of its range does not wait for the owner of the queue. */
+static void slot_landed(struct data_op *o)
+{
+	struct slot *s = (struct slot *)o;
+
+	client_flight_end(s->lease, &s->flight);
+}
+
 int client_queue_new(struct lh_fs *fs, unsigned depth, struct lh_queue **out)
 {
 	struct lh_queue *q = calloc(1, sizeof(*q) + depth * sizeof(q->slots[0]));
@@ -51,6 +59,7 @@ int client_queue_new(struct lh_fs *fs, unsigned depth, struct lh_queue **out)
 	q->head.be = &client_backend;
 	q->head.fs = fs;
 	q->depth = depth;
+	q->sink.finished = slot_landed;
 	for (unsigned i = 0; i < depth; i++) {
 		q->slots[i].next = q->free;
 		q->free = &q->slots[i];
@@ -105,7 +114,7 @@ static bool slot_look(struct slot *s)
 						.buf = s->buf,
 						.len = s->len,
 						.dir = s->dir};
-		s->flight.range = (struct range){s->off, s->off + s->len};
+		s->flight = (struct flight){.range = {s->off, s->off + s->len}, .queued = true};
 		TAILQ_INSERT_TAIL(&lease->flying, &s->flight, in_lease);
 	}
 	lock_drop(&lease->lock);
@@ -191,7 +200,6 @@ static void take_finished(struct lh_queue *q, unsigned min)
 		list = list->next;
 		assert(q->flying > 0);
 		q->flying--;
-		client_flight_end(s->lease, &s->flight);
 		if (s->data.op.status == -EPIPE)
 			data_path_lost(q->head.fs->data, q->path);
 		if (s->data.op.status)
