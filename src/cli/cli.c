@@ -97,6 +97,8 @@ static void help_options(const struct cli_option *o)
 	for (; o != NULL && o->key != 0; o++) {
 		char left[64];
 
+		if (o->text == NULL)
+			continue;
 		if (o->key < 256)
 			snprintf(left, sizeof(left), "-%c, --%s%s%s", o->key, o->name, o->arg ? " " : "",
 				 o->arg ? o->arg : "");

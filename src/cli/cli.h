@@ -24,8 +24,8 @@ enum cli_exit { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_FINDINGS = 3 };
 struct cli_option {
 	int key; /* the letter, or a number above 255 for long options only; 0 ends the table */
 	const char *name;
-	const char *arg; /* what it takes, as shown in the help; NULL: nothing */
-	const char *text;
+	const char *arg;  /* what it takes, as shown in the help; NULL: nothing */
+	const char *text; /* NULL: for the program's own use, not shown */
 };
 
 /* What --help prints, and what is accepted. */

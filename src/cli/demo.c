@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -372,19 +371,26 @@ static void demo_finish(struct demo *d)
 	free(d->story);
 }
 
-static const char help[] =
-    "usage: leasehold demo [--input DIR] [--seconds N] [--deadline MS] [--json]\n"
-    "\n"
-    "Imports a tree into a pool in memory, serves it, lets six client processes read and write files directly\n"
-    "while layouts change under them, takes access back in time or by force, and checks every byte.\n"
-    "\n"
-    "  --input DIR    the tree (default: one of this machine of at least 200 MB)\n"
-    "  --seconds N    how long layouts change (default 8)\n"
-    "  --deadline MS  how long a holder may take to release (default 100)\n"
-    "  --json         the result as JSON on standard output\n"
-    "\n"
-    "Exit status: 0 all as promised, 1 a promise was broken or the demo could not run, 2 usage.\n"
-    "Example: leasehold demo --input /usr/include --seconds 20\n";
+enum { OPT_INPUT = 256, OPT_SECONDS, OPT_DEADLINE, OPT_JSON, OPT_CLIENT, OPT_BOARD };
+
+static const struct cli_option demo_options[] = {
+    {OPT_INPUT, "input", "DIR", "the tree (default: one of this machine of at least 200 MB)"},
+    {OPT_SECONDS, "seconds", "N", "how long layouts change (default 8)"},
+    {OPT_DEADLINE, "deadline", "MS", "how long a holder may take to release (default 100)"},
+    {OPT_JSON, "json", NULL, "the result as JSON on standard output"},
+    {OPT_CLIENT, "client", "INDEX", NULL},
+    {OPT_BOARD, "board", "PATH", NULL},
+    {0},
+};
+static const struct cli_verb demo_verb = {
+    .name = "demo",
+    .operands = "",
+    .text = "Imports a tree into a pool in memory, serves it, lets six client processes read and write files directly\n"
+	    "while layouts change under them, takes access back in time or by force, and checks every byte.\n"
+	    "Exit status: 0 all as promised, 1 a promise was broken or the demo could not run, 2 usage.\n",
+    .example = "leasehold demo --input /usr/include --seconds 20\n",
+    .options = demo_options,
+};
 
 static int client_entry(const char *index, const char *board)
 {
@@ -398,61 +404,35 @@ static int client_entry(const char *index, const char *board)
 	return demo_client_main(b, (unsigned)i);
 }
 
-static bool number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *out)
+static uint64_t number_between(const char *what, uint64_t min, uint64_t max)
 {
-	char *end;
+	uint64_t v = cli_number(optarg, what, max);
 
-	errno = 0;
-	*out = strtoull(text, &end, 10);
-	return !errno && *text && !*end && *out >= min && *out <= max;
+	if (v < min)
+		cli_usage("%s %s is less than %llu", what, optarg, (unsigned long long)min);
+	return v;
 }
 
 int verb_demo(int argc, char **argv)
 {
-	static const struct option options[] = {
-	    {"input", required_argument, NULL, 'i'},    {"seconds", required_argument, NULL, 's'},
-	    {"deadline", required_argument, NULL, 'd'}, {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},           {"client", required_argument, NULL, 'c'},
-	    {"board", required_argument, NULL, 'b'},    {0}};
 	struct demo d = {.seconds = SECONDS, .deadline_ns = DEADLINE_NS};
 	const char *client = NULL, *board = NULL;
-	uint64_t ms = 0;
 	unsigned wrong = 0;
-	bool bad = false;
-	int c, err;
+	int key, err;
 
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'i':
+	for (key = cli_next(&demo_verb, argc, argv); key != -1; key = cli_next(&demo_verb, argc, argv)) {
+		if (key == OPT_INPUT)
 			d.input = optarg;
-			break;
-		case 's':
-			bad |= !number_parse(optarg, 2, SECONDS_MAX, &d.seconds);
-			break;
-		case 'd':
-			bad |= !number_parse(optarg, 1, 10000, &ms);
-			d.deadline_ns = ms * NS_PER_MS;
-			break;
-		case 'j':
-			d.json = true;
-			break;
-		case 'c':
+		else if (key == OPT_SECONDS)
+			d.seconds = number_between("--seconds", 2, SECONDS_MAX);
+		else if (key == OPT_DEADLINE)
+			d.deadline_ns = number_between("--deadline", 1, 10000) * NS_PER_MS;
+		else if (key == OPT_CLIENT)
 			client = optarg;
-			break;
-		case 'b':
+		else if (key == OPT_BOARD)
 			board = optarg;
-			break;
-		case 'h':
-			fputs(help, stdout);
-			return 0;
-		default:
-			bad = true;
-		}
-	}
-	if (bad || optind < argc) {
-		fputs(help, stderr);
-		return 2;
+		else
+			d.json = true;
 	}
 	/* Every forced revocation is an audit line; here they are counted and drawn instead. */
 	setenv("LEASEHOLD_LOG", "error", 0);
