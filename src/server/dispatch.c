@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -23,6 +24,9 @@ struct entry {
 };
 
 #define TYPES 128u
+/* A TRY call that took longer keeps the following ones out of the loop for a while. */
+#define TRY_NS      NS_PER_MS
+#define COOL_OFF_NS (100 * NS_PER_MS)
 static const struct entry entries[TYPES] = {
     [PROTO_PING] = {call_ping, INLINE, false},
     [PROTO_FS_SYNC] = {call_fs_sync, WORKER, false},
@@ -30,23 +34,23 @@ static const struct entry entries[TYPES] = {
     [PROTO_FS_LEASES] = {call_fs_leases, WORKER, false},
     [PROTO_FS_REVOKE] = {call_fs_revoke, WORKER, false},
     [PROTO_FS_LEASE_STATS] = {call_fs_lease_stats, INLINE, false},
-    [PROTO_PATH_STAT] = {call_path_stat, INLINE, false},
+    [PROTO_PATH_STAT] = {call_path_stat, TRY, false},
     [PROTO_PATH_MKDIR] = {call_path_mkdir, WORKER, true},
     [PROTO_PATH_RMDIR] = {call_path_rmdir, WORKER, true},
     [PROTO_PATH_UNLINK] = {call_path_unlink, WORKER, true},
     [PROTO_PATH_RENAME] = {call_path_rename, WORKER, true},
     [PROTO_PATH_LINK] = {call_path_link, WORKER, true},
     [PROTO_PATH_SYMLINK] = {call_path_symlink, WORKER, true},
-    [PROTO_PATH_READLINK] = {call_path_readlink, INLINE, false},
+    [PROTO_PATH_READLINK] = {call_path_readlink, TRY, false},
     [PROTO_PATH_CHMOD] = {call_path_chmod, WORKER, true},
     [PROTO_PATH_CHOWN] = {call_path_chown, WORKER, true},
     [PROTO_PATH_SET_TIMES] = {call_path_set_times, WORKER, true},
-    [PROTO_DIR_OPEN] = {call_dir_open, INLINE, false},
+    [PROTO_DIR_OPEN] = {call_dir_open, TRY, false},
     [PROTO_DIR_READ] = {call_dir_read, WORKER, false},
     [PROTO_DIR_CLOSE] = {call_handle_close, WORKER, false},
     [PROTO_FILE_OPEN] = {call_file_open, TRY, false}, /* by its flags */
     [PROTO_FILE_CLOSE] = {call_handle_close, WORKER, false},
-    [PROTO_FILE_STAT] = {call_file_stat, INLINE, false},
+    [PROTO_FILE_STAT] = {call_file_stat, TRY, false},
     [PROTO_FILE_READ] = {call_file_read, TRY, false},
     [PROTO_FILE_WRITE] = {call_file_write, WORKER, true},
     [PROTO_FILE_TRUNCATE] = {call_file_truncate, WORKER, true},
@@ -231,6 +235,24 @@ static enum dispatch_result to_worker(struct session *s, const struct proto_head
 
 /* --- in the loop --- */
 
+static bool run_here(struct call *c, const struct entry *e)
+{
+	struct lh_server *server = c->session->server;
+	uint64_t begin, end;
+	bool answered;
+
+	if (e->where == INLINE)
+		return run(c, e);
+	begin = clock_now_ns();
+	if (begin < server->no_tries_before_ns)
+		return false;
+	answered = run(c, e);
+	end = clock_now_ns();
+	if (end - begin > TRY_NS)
+		server->no_tries_before_ns = end + COOL_OFF_NS;
+	return answered;
+}
+
 enum dispatch_result dispatch(struct session *s, const struct proto_header *h, union proto_body *body,
 			      const uint8_t *message, bool owned)
 {
@@ -247,7 +269,7 @@ enum dispatch_result dispatch(struct session *s, const struct proto_header *h, u
 	if (where != WORKER) {
 		call_init(&c, s, h, body);
 		c.may_wait = false;
-		if (run(&c, e))
+		if (run_here(&c, e))
 			return DISPATCH_DONE;
 	}
 	return to_worker(s, h, body, message, owned);

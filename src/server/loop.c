@@ -78,6 +78,14 @@ static void check_clocks(struct lh_server *server)
 	}
 }
 
+static void wake_taken(struct lh_server *server)
+{
+	uint64_t count;
+
+	if (read(server->wake_fd, &count, sizeof(count)) < 0)
+		assert(errno == EAGAIN);
+}
+
 static void handle_events(struct lh_server *server, const struct epoll_event *events, int n)
 {
 	bool knock = false;
@@ -85,7 +93,9 @@ static void handle_events(struct lh_server *server, const struct epoll_event *ev
 	for (int i = 0; i < n; i++) {
 		if (events[i].data.ptr == &server->listener)
 			knock = true;
-		else if (events[i].data.ptr != server)
+		else if (events[i].data.ptr == server)
+			wake_taken(server);
+		else
 			session_event(events[i].data.ptr, events[i].events);
 	}
 	/* Last, so that no new session takes the memory of one that ended in this round. */
@@ -101,16 +111,35 @@ static int patience(const struct lh_server *server, uint64_t now, uint64_t last)
 	return server->clocked ? LOOP_TICK_MS : -1;
 }
 
+static void wake(struct lh_server *server)
+{
+	const uint64_t one = 1;
+
+	if (write(server->wake_fd, &one, sizeof(one)) < 0)
+		assert(errno == EAGAIN);
+}
+
+void loop_expect(struct lh_server *server)
+{
+	if (atomic_load_explicit(&server->asleep, memory_order_relaxed) && atomic_exchange(&server->asleep, false))
+		wake(server);
+}
+
 static void *loop_main(void *arg)
 {
 	struct lh_server *server = arg;
 	struct epoll_event events[LOOP_EVENTS];
 	uint64_t last = clock_now_ns(), checked = last, now;
-	int n;
+	int n, wait_ms;
 
 	while (!atomic_load(&server->stopping)) {
 		now = clock_now_ns();
-		n = epoll_wait(server->epoll_fd, events, LOOP_EVENTS, patience(server, now, last));
+		wait_ms = patience(server, now, last);
+		if (wait_ms)
+			atomic_store(&server->asleep, true);
+		n = epoll_wait(server->epoll_fd, events, LOOP_EVENTS, wait_ms);
+		if (wait_ms)
+			atomic_store(&server->asleep, false);
 		if (n < 0 && errno != EINTR) {
 			log_error("server", "epoll_wait: %s", strerror(errno));
 			usleep(LOOP_ERROR_MS * 1000);
@@ -163,12 +192,9 @@ int loop_start(struct lh_server *server)
 
 void loop_stop(struct lh_server *server)
 {
-	const uint64_t one = 1;
-
 	if (server->loop_runs) {
 		atomic_store(&server->stopping, true);
-		if (write(server->wake_fd, &one, sizeof(one)) < 0)
-			assert(errno == EAGAIN);
+		wake(server);
 		pthread_join(server->loop, NULL);
 	}
 	if (server->wake_fd >= 0)

@@ -254,7 +254,8 @@ static bool cut(struct pin *p, struct range range, struct range *hull, struct pi
 		p->runs.at[last] = rests->at[1];
 		last++;
 	}
-	memcpy(&p->runs.at[first], rests->at, (rests->count < room ? rests->count : room) * sizeof(*rests->at));
+	if (rests->count)
+		memcpy(&p->runs.at[first], rests->at, (rests->count < room ? rests->count : room) * sizeof(*rests->at));
 	if (rests->count < room) {
 		memmove(&p->runs.at[first + rests->count], &p->runs.at[last],
 			(p->runs.count - last) * sizeof(*p->runs.at));

@@ -33,7 +33,8 @@
 
 #define SERVER_PATHS_MAX 8u /* data paths of one session, P24 */
 #define SERVER_RING_FDS  3u
-#define SERVER_SCRATCH   (256u << 10) /* what the loop reads at once */
+/* What the loop reads at once: also how many small requests of one session keep the others waiting. */
+#define SERVER_SCRATCH (16u << 10)
 
 /* Named limits; tests lower them. */
 struct server_limits {
@@ -96,6 +97,7 @@ struct lh_server {
 	pthread_t loop;
 	bool loop_runs;
 	atomic_bool stopping;
+	atomic_bool asleep;      /* the loop, for good or until the next tick */
 	struct workers *workers; /* what may wait */
 	struct workers *lane;    /* big releases and ends of sessions: never behind what waits for a break */
 
@@ -105,6 +107,7 @@ struct lh_server {
 	uint32_t session_count;
 	uint32_t clocked; /* sessions with a time limit running: FRESH, or in the middle of a message */
 	uint8_t *scratch;
+	uint64_t no_tries_before_ns; /* dispatch.c */
 
 	struct lock lock; /* SESSION; of alive, with done */
 	struct cond done;
@@ -195,6 +198,8 @@ int listen_identity(int fd, struct fs_cred *cred, int32_t *pid);
 /* loop.c */
 int loop_start(struct lh_server *server);
 void loop_stop(struct lh_server *server);
+/* An answer is about to come: the loop wakes up while the peer still thinks. Any thread. */
+void loop_expect(struct lh_server *server);
 
 /* session.c */
 int session_new(struct lh_server *server, int fd);

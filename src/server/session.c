@@ -52,7 +52,10 @@ static void say_recall(struct session *s, unsigned type, const struct lease_reca
 
 static void on_recall(void *ctx, const struct lease_recall *r)
 {
-	say_recall(ctx, PROTO_RECALL, r);
+	struct session *s = ctx;
+
+	say_recall(s, PROTO_RECALL, r);
+	loop_expect(s->server);
 }
 
 static void on_revoked(void *ctx, const struct lease_recall *r)
