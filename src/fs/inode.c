@@ -431,7 +431,7 @@ void lockset_add(struct lockset *s, struct inode *i)
 			return;
 	}
 	assert(s->count < ARRAY_LEN(s->in));
-	for (; at > 0 && s->in[at - 1]->attr.ino > i->attr.ino; at--)
+	for (; at > 0 && s->in[at - 1]->lock.key > i->lock.key; at--)
 		s->in[at] = s->in[at - 1];
 	s->in[at] = i;
 	s->count++;
