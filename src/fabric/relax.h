@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <stdint.h>
 
-#define RELAX_YIELD_NS 3000u
+#define RELAX_YIELD_NS 20000u
 
 static inline void cpu_relax(void)
 {

@@ -163,7 +163,7 @@ static void peer_hammer(struct peer *p)
 		shots[flying].buf = fabric_buffer_get(p->conn, RANGE_MOST);
 		CHECK(shots[flying].buf, "no buffer");
 		if (!shot_fire(p, &shots[flying], &random))
-			break;
+			return;
 	}
 	while (flying > 0) {
 		struct fabric_op *done;
@@ -174,6 +174,8 @@ static void peer_hammer(struct peer *p)
 		if (atomic_load(&board->stop) || !shot_fire(p, done->cookie, &random))
 			flying--;
 	}
+	for (unsigned i = 0; i < DEPTH; i++)
+		fabric_buffer_put(p->conn, shots[i].buf);
 }
 
 static void raw_send(int fd, const void *buf, size_t len)
@@ -299,8 +301,7 @@ static void peer_stall_api(struct peer *p)
 		}
 		atomic_fetch_add(&board->posted, count);
 		atomic_store(&board->step, STEP_STALLED);
-		if (!step_wait(STEP_RELEASED))
-			return;
+		step_wait(STEP_RELEASED);
 		MUST(fabric_wait(p->conn, wait, count, WAIT_NS));
 		for (unsigned i = 0; i < count; i++) {
 			cut |= ops[i].status != 0;
@@ -310,6 +311,7 @@ static void peer_stall_api(struct peer *p)
 			atomic_fetch_add(&board->leaked, foreign_bytes(buf, len, gen, cut));
 		atomic_store(&board->step, STEP_DONE);
 	}
+	fabric_buffer_put(p->conn, buf);
 }
 
 /* --- peers' lives --- */

@@ -19,12 +19,14 @@
 #include "conformance.h"
 #include "fabric/ring.h"
 
-#define LEASE_AT    ((size_t)1 << 20)
-#define LEASE_BYTES ((size_t)65536)
-#define SEALS       (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-#define RING_BYTES  (RING_ARENA_START + RING_ARENA_LEAST)
-#define RUNS        400
-#define MUTATE_NS   (1500 * NS_PER_MS)
+#define LEASE_AT       ((size_t)1 << 20)
+#define LEASE_BYTES    ((size_t)65536)
+#define SEALS          (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define RING_BYTES     (RING_ARENA_START + RING_ARENA_LEAST)
+#define RUNS           400
+#define MUTATE_NS      (1500 * NS_PER_MS)
+#define MUTATED_LEAST  12u /* paths */
+#define MUTATED_PUSHES 3000u
 
 struct stage {
 	struct fabric_target *t;
@@ -288,7 +290,7 @@ static unsigned mutated_under_its_eyes(struct stage *s)
 	uint64_t end = clock_now_ns() + MUTATE_NS;
 	unsigned paths = 0;
 
-	while (clock_now_ns() < end) {
+	while (clock_now_ns() < end || paths < MUTATED_LEAST) {
 		struct scribbler sc = {.entries = paths % 4 != 0};
 		struct ring_w_entry w;
 		pthread_t thread;
@@ -297,7 +299,7 @@ static unsigned mutated_under_its_eyes(struct stage *s)
 		raw_open(s, &raw);
 		sc.map = raw.map;
 		MUST(pthread_create(&thread, NULL, scribble, &sc));
-		for (unsigned i = 0; i < 20000 && fabric_path_alive(raw.path); i++) {
+		for (unsigned i = 0; i < MUTATED_PUSHES && fabric_path_alive(raw.path); i++) {
 			r.dir = i % 2 ? FABRIC_OP_READ : FABRIC_OP_WRITE;
 			ring_request_encode(&r, &w);
 			raw_push(&raw, &w);
