@@ -153,9 +153,10 @@ static int each_inode(struct fs *fs, int (*each)(struct fs *fs, struct inode *i)
 	return err;
 }
 
-static int damaged(const struct inode *i, const char *rule)
+static int damaged(const struct fs *fs, const struct inode *i, const char *rule)
 {
-	return fail(-EUCLEAN, "damaged: inode %llu: %s (docs/format.md)", (unsigned long long)i->attr.ino, rule);
+	return fail(-EUCLEAN, "pool %s: format %s (inode %llu): run leasehold fsck on it", fs->pool->name, rule,
+		    (unsigned long long)i->attr.ino);
 }
 
 static int resolve_entry(struct fs *fs, struct inode *dir, struct entry *e)
@@ -163,11 +164,11 @@ static int resolve_entry(struct fs *fs, struct inode *dir, struct entry *e)
 	struct inode *i = itable_peek(fs, e->ino);
 
 	if (!i || i->type != e->type)
-		return damaged(dir, "6.2 every entry's inode exists, and has the entry's type");
+		return damaged(fs, dir, "6.2 every entry's inode exists, and has the entry's type");
 	e->inode = i;
 	if (i->type == DT_DIR) {
 		if (i->dir->parent || i == fs->root)
-			return damaged(i, "6.4 a directory has exactly one name");
+			return damaged(fs, i, "6.4 a directory has exactly one name");
 		i->dir->parent = dir;
 		dir->nlink++;
 	} else {
@@ -185,7 +186,7 @@ static int finish_dir(struct fs *fs, struct inode *i)
 		return 0;
 	err = dir_finish(i->dir);
 	if (err == -EUCLEAN)
-		return damaged(i, "6.5 names are unique in a directory");
+		return damaged(fs, i, "6.5 names are unique in a directory");
 	for (uint32_t k = 0; !err && k < i->dir->slot_count; k++)
 		err = resolve_entry(fs, i, i->dir->slots[k].entry);
 	return err;
@@ -205,7 +206,7 @@ static int finish_tree(struct fs *fs, struct inode *i)
 	while (d && !d->reached && limit-- > 0)
 		d = d->dir->parent;
 	if (!d || !d->reached)
-		return damaged(i, "6.4 a directory is reached from the root");
+		return damaged(fs, i, "6.4 a directory is reached from the root");
 	for (d = i; !d->reached; d = d->dir->parent) {
 		d->reached = true;
 		d->nlink += 2;
@@ -222,13 +223,13 @@ static int finish_file(struct fs *fs, struct inode *i)
 	if (i->type != DT_DIR && i->nlink == 0 && !fs->read_only)
 		atomic_fetch_or(&i->refs, REF_ORPHAN);
 	if (i->type == DT_LNK && (!i->target || i->target_len != i->attr.size))
-		return damaged(i, "6.8 a symlink has a target as long as its size");
+		return damaged(fs, i, "6.8 a symlink has a target as long as its size");
 	if (i->type != DT_REG)
 		return 0;
 	walk_account(fs, (int64_t)i->map.extents * WALK_EXTENT_BYTES);
 	for (uint64_t b = 0; !err && extmap_find(&i->map, b, &e); b = e.off + e.blocks)
 		err = alloc_mark(fs->alloc, (struct run){e.start, e.blocks});
-	return err == -EUCLEAN ? damaged(i, "6.6 extents lie inside the pool, over no superblock, checkpoint or log")
+	return err == -EUCLEAN ? damaged(fs, i, "6.6 extents lie inside the pool, over no superblock, checkpoint or log")
 			       : err;
 }
 
@@ -257,7 +258,8 @@ int apply_finish(struct fs *fs)
 
 	fs->root = itable_peek(fs, FS_ROOT_INO);
 	if (!fs->root || fs->root->type != DT_DIR)
-		return fail(-EUCLEAN, "damaged: 6.1 inode 1 exists and is a directory (docs/format.md)");
+		return fail(-EUCLEAN, "pool %s: format 6.1 inode 1 exists and is a directory: run leasehold fsck on it",
+			    fs->pool->name);
 	err = each_inode(fs, finish_dir);
 	if (err)
 		return err;

@@ -54,31 +54,62 @@ static bool part_add(struct image *image, struct image_part p)
 	return true;
 }
 
-static void scan_records(struct image *image, size_t off)
+static uint64_t get64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
+}
+
+/* Where the first byte of this block is; NULL outside. */
+static const uint8_t *block(const struct image *image, uint64_t number)
+{
+	return number < IMAGE_BLOCKS ? image->bytes + number * 4096 : NULL;
+}
+
+/* Returns the block to which the last record links; 0: the log ends. */
+static uint64_t scan_records(struct image *image, size_t off)
 {
 	uint32_t len;
 
-	for (off += 64; off + 48 <= IMAGE_BYTES; off += len) {
-		len = get32(image->bytes + off + 4);
+	for (off += 64; off + 80 <= IMAGE_BYTES; off += len) {
+		const uint8_t *b = image->bytes + off;
+
+		len = get32(b + 4);
 		if (len < 48 || !part_add(image, (struct image_part){off, len, off, off + 4, 'R'}))
-			return;
+			return 0;
+		if (b[40] == 4)
+			return get64(b + 48);
 	}
+	return 0;
 }
 
 void image_scan(struct image *image)
 {
-	for (size_t off = 0; off < IMAGE_BYTES; off += 4096) {
-		const uint8_t *b = image->bytes + off;
+	uint64_t at = get64(image->bytes + 512) & ((1ull << 48) - 1), log = 0;
+	const uint8_t *b = block(image, at);
+	size_t off;
 
-		if (memcmp(b, "LEASEHLD", 8) == 0)
-			part_add(image, (struct image_part){off, 128, off + 124, off, 'S'});
-		else if (memcmp(b, "LHCHKPT1", 8) == 0)
-			part_add(image, (struct image_part){off, 192, off + 188, off, 'H'});
-		else if (memcmp(b, "LHCHUNK1", 8) == 0)
-			part_add(image, (struct image_part){off, 64 + get32(b + 52), off + 8, off + 12, 'C'});
-		else if (memcmp(b, "LHLOGSEG", 8) == 0 &&
-			 part_add(image, (struct image_part){off, 64, off + 60, off, 'L'}))
-			scan_records(image, off);
+	part_add(image, (struct image_part){0, 128, 124, 0, 'S'});
+	off = IMAGE_BYTES - 4096;
+	part_add(image, (struct image_part){off, 128, off + 124, off, 'S'});
+	off = at * 4096;
+	if (b && part_add(image, (struct image_part){off, 192, off + 188, off, 'H'})) {
+		at = get64(b + 104);
+		log = get64(b + 48);
+	}
+	for (b = block(image, at); at && b; at = get64(b + 40), b = block(image, at)) {
+		off = at * 4096;
+		if (!part_add(image, (struct image_part){off, 64 + get32(b + 52), off + 8, off + 12, 'C'}))
+			break;
+	}
+	image->structures = image->count;
+	while (log && block(image, log)) {
+		off = log * 4096;
+		if (!part_add(image, (struct image_part){off, 64, off + 60, off, 'L'}))
+			return;
+		log = scan_records(image, off);
 	}
 }
 
@@ -125,7 +156,8 @@ static uint64_t interesting(unsigned *seed)
 
 static void damage_once(const struct image *image, uint8_t *bytes, unsigned *seed)
 {
-	const struct image_part *p = &image->parts[image_random(seed, image->count)];
+	unsigned among = image_random(seed, 2) ? image->count : image->structures;
+	const struct image_part *p = &image->parts[image_random(seed, among)];
 	size_t at = p->off + image_random(seed, (unsigned)p->len);
 	size_t word = p->off + image_random(seed, (unsigned)(p->len / 8)) * 8;
 	size_t half = word + 4 * image_random(seed, 2);

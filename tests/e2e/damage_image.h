@@ -12,7 +12,7 @@
 
 #define IMAGE_BYTES     (16ull << 20)
 #define IMAGE_BLOCKS    (IMAGE_BYTES / 4096)
-#define IMAGE_PARTS_MAX 64u
+#define IMAGE_PARTS_MAX 2048u
 
 /* A structure with a crc of its own. */
 struct image_part {
@@ -25,10 +25,10 @@ struct image_part {
 struct image {
 	uint8_t *bytes;
 	struct image_part parts[IMAGE_PARTS_MAX];
-	unsigned count;
+	unsigned count, structures; /* structures: those in front of the log */
 };
 
-/* Finds the parts. */
+/* Finds the parts that a mount reads. */
 void image_scan(struct image *image);
 /* Damages bytes (a copy of image->bytes) by a few random changes. sealed: puts the crcs right afterwards. */
 void image_damage(const struct image *image, uint8_t *bytes, bool sealed, unsigned *seed);
