@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/lock.h"
@@ -59,6 +60,16 @@ struct inode {
 		}; /* DT_LNK */
 	};
 };
+
+/* Everything but the number, which never changes and is read without INODE too. Caller holds INODE exclusively. */
+static inline void inode_attr_set(struct inode *i, const struct inode_attr *to)
+{
+	const size_t from = offsetof(struct inode_attr, size);
+
+	static_assert(offsetof(struct inode_attr, ino) == 0, "the number comes first");
+	assert(i->attr.ino == to->ino);
+	memcpy((char *)&i->attr + from, (const char *)to + from, sizeof(*to) - from);
+}
 
 struct itable_shard {
 	struct lock lock;

@@ -64,7 +64,7 @@ static void create_apply(const struct walk *w, struct inode *i, struct entry *e,
 {
 	struct inode *d = w->dir;
 
-	d->attr = *dir;
+	inode_attr_set(d, dir);
 	atomic_store_explicit(&d->lazy, false, memory_order_relaxed);
 	dir_add(d->dir, e);
 	i->nlink = 1;
@@ -238,7 +238,7 @@ void victim_plan(struct victim *v, struct inode *i, int64_t now, struct jtxn *t)
 
 void victim_apply(struct fs *fs, struct victim *v, uint64_t seq)
 {
-	v->inode->attr = v->attr;
+	inode_attr_set(v->inode, &v->attr);
 	atomic_store_explicit(&v->inode->lazy, false, memory_order_relaxed);
 	if (v->last)
 		inode_orphan(v->inode);
@@ -285,7 +285,7 @@ static int remove_now(const struct walk *w, struct entry *e, struct inode *child
 	jtxn_fini(&t);
 	if (err)
 		return err;
-	d->attr = dir;
+	inode_attr_set(d, &dir);
 	atomic_store_explicit(&d->lazy, false, memory_order_relaxed);
 	d->nlink -= child->type == DT_DIR;
 	walk_account(w->fs, -(int64_t)(WALK_DIRENT_BYTES + e->len));
@@ -377,8 +377,8 @@ static int link_now(const struct walk *w, struct inode *i)
 		free(e);
 		return err;
 	}
-	w->dir->attr = dir;
-	i->attr = attr;
+	inode_attr_set(w->dir, &dir);
+	inode_attr_set(i, &attr);
 	i->nlink++;
 	dir_add(w->dir->dir, e);
 	walk_account(w->fs, WALK_DIRENT_BYTES + e->len);

@@ -225,7 +225,7 @@ static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_cred *c
 		jtxn_fini(&t);
 	}
 	if (!err) {
-		i->attr = a;
+		inode_attr_set(i, &a);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	rwlock_drop(&i->lock);

@@ -166,9 +166,9 @@ static void attrs_plan(const struct rename *r, struct rename_attrs *a, struct jt
 
 static void attrs_apply(struct rename *r, const struct rename_attrs *a)
 {
-	r->to.dir->attr = a->to;
-	r->from.dir->attr = a->from;
-	r->old->attr = a->old;
+	inode_attr_set(r->to.dir, &a->to);
+	inode_attr_set(r->from.dir, &a->from);
+	inode_attr_set(r->old, &a->old);
 	atomic_store_explicit(&r->to.dir->lazy, false, memory_order_relaxed);
 	atomic_store_explicit(&r->from.dir->lazy, false, memory_order_relaxed);
 	atomic_store_explicit(&r->old->lazy, false, memory_order_relaxed);
@@ -211,7 +211,7 @@ static int do_exchange(struct rename *r)
 	if (err)
 		return err;
 	attrs_apply(r, &a);
-	r->new->attr = a.new;
+	inode_attr_set(r->new, &a.new);
 	entry_point(x, r->new);
 	entry_point(y, r->old);
 	reparent(r->old, r->from.dir, r->to.dir);

@@ -182,7 +182,7 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end)
 	record = attr.size != i->attr.size || attr.mode != i->attr.mode;
 	err = sync_range(gap->fs, i, (struct range){off, end}, &attr, record);
 	if (!err && !record) {
-		i->attr = attr;
+		inode_attr_set(i, &attr);
 		atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
 	}
 	return err;
