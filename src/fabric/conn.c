@@ -22,7 +22,7 @@
 #include "fabric/status.h"
 
 #define SPIN_DEFAULT_NS 50000
-#define BUFFER_ALIGN 4096u
+#define BUFFER_ALIGN    4096u
 #define SPIN_BYTES_MOST 1000000u /* spin a nanosecond longer for every byte under way, up to this */
 
 int conn_init(struct fabric_conn *c, const struct conn_ops *ops, const struct fabric_conn_options *opt)
@@ -181,11 +181,14 @@ static void conn_lead(struct fabric_conn *c, struct wish *w, uint64_t deadline)
 			idle_since = 0;
 			if (conn_wanted(c))
 				step_aside(c, 0);
-			continue;
+			if (deadline == UINT64_MAX)
+				continue;
 		}
 		now = clock_now_ns();
 		if (now >= deadline)
 			break;
+		if (moved)
+			continue;
 		if (idle_since == 0)
 			idle_since = now;
 		if (now - idle_since < c->spin_ns + min_u64(c->flying, SPIN_BYTES_MOST)) {

@@ -50,7 +50,7 @@ struct fabric_conn {
 	unsigned waiters;         /* threads on `changed` */
 	_Atomic unsigned posters; /* threads that want the lock while somebody spins with it */
 	unsigned outstanding;     /* posted and neither returned by reap nor, if waited for, complete */
-	uint64_t flying; /* bytes of posted operations */
+	uint64_t flying;          /* bytes of posted operations */
 	struct op_queue done;     /* for reap */
 	int wakefd;
 };

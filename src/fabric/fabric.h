@@ -131,8 +131,8 @@ struct fabric_loop_faults {
 	uint32_t delay_permille, loss_permille, reorder_permille, stall_permille;
 	uint64_t delay_ns, stall_ns; /* how long */
 };
-/* Both ends at once, in this process. faults NULL: none; then fabric_post moves the bytes in the caller's thread, chunk
- * by chunk. */
+/* Both ends at once, in this process; to be closed before the domain is freed. faults NULL: none; then fabric_post
+ * moves the bytes in the caller's thread, chunk by chunk. */
 int fabric_loop_connect(struct fabric_domain *d, const struct fabric_loop_faults *faults, struct fabric_conn **out);
 
 /*

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -46,6 +47,8 @@ static void path_heat(struct mover *m, struct fabric_path *p, uint64_t now)
 	if (p->hot)
 		return;
 	p->hot = true;
+	p->idle = false;
+	p->burst = 0;
 	LIST_INSERT_HEAD(&m->hot, p, hot_link);
 	m->hot_count++;
 }
@@ -86,10 +89,12 @@ static void path_turn(struct mover *m, struct fabric_path *p, uint64_t now)
 	switch (p->ops->turn(p)) {
 	case TURN_MOVED:
 		p->burst = p->moved - before + (p->idle ? 0 : p->burst);
+		/* It came while this thread span: that's worth it. */
+		if (p->idle)
+			m->spin_now_ns = m->spin_ns;
 		p->idle = false;
 		p->busy_ns = now;
 		m->busy_ns = now;
-		m->spin_now_ns = m->spin_ns;
 		return;
 	case TURN_PARKED:
 		m->busy_ns = now;
@@ -206,6 +211,7 @@ static void mover_knock(struct mover *m)
 int mover_start(struct mover *m)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
+	sigset_t all, before;
 	int err;
 
 	if (m->started)
@@ -216,9 +222,14 @@ int mover_start(struct mover *m)
 		err = -errno;
 		goto undo;
 	}
+	/* Signals are for the program's own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = -pthread_create(&m->thread, NULL, mover_run, m);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (err)
 		goto undo;
+	pthread_setname_np(m->thread, m->name);
 	m->started = true;
 	return 0;
 undo:

@@ -47,8 +47,8 @@ struct fabric_path {
 	/* The mover's. */
 	bool hot;
 	uint64_t busy_ns; /* when it last did something */
-	uint64_t moved;	  /* bytes, by its turns */
-	uint64_t burst;	  /* of them, since it was idle */
+	uint64_t moved;   /* bytes, by its turns */
+	uint64_t burst;   /* of them, since it was idle */
 	bool idle;
 	LIST_ENTRY(fabric_path) hot_link;
 	/* Mover's lock. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a spinning thread does between two looks: at first nothing, then it lets others run, because what it waits for may be
- * on the same processor.
+ * What a spinning thread does between two looks: at first nothing, then it lets others run, because what it waits for
+ * may be on the same processor.
  */
 #ifndef LH_FABRIC_RELAX_H
 #define LH_FABRIC_RELAX_H

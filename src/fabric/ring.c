@@ -26,13 +26,13 @@ int ring_map_make(int fd, size_t len, bool populate, struct ring_map *out)
 	if (base == MAP_FAILED)
 		return fail(-errno, "fabric: the ring's memory cannot be mapped");
 	*out = (struct ring_map){
-		.base = base,
-		.len = len,
-		.head = (struct ring_w_header *)base,
-		.sq = (struct ring_w_entry *)(base + RING_SQ_START),
-		.cq = (struct ring_w_completion *)(base + RING_CQ_START),
-		.arena = base + RING_ARENA_START,
-		.arena_len = len - RING_ARENA_START,
+	    .base = base,
+	    .len = len,
+	    .head = (struct ring_w_header *)base,
+	    .sq = (struct ring_w_entry *)(base + RING_SQ_START),
+	    .cq = (struct ring_w_completion *)(base + RING_CQ_START),
+	    .arena = base + RING_ARENA_START,
+	    .arena_len = len - RING_ARENA_START,
 	};
 	return 0;
 }
@@ -45,12 +45,12 @@ void ring_map_drop(struct ring_map *m)
 void ring_header_encode(uint64_t arena_len, struct ring_w_header *out)
 {
 	*out = (struct ring_w_header){
-		.rh_magic = le64_of(RING_MAGIC),
-		.rh_version = le32_of(RING_VERSION),
-		.rh_entries = le32_of(RING_ENTRIES),
-		.rh_arena_start = le64_of(RING_ARENA_START),
-		.rh_arena_length = le64_of(arena_len),
-		.rh_target_sleeps = le32_of(1),
+	    .rh_magic = le64_of(RING_MAGIC),
+	    .rh_version = le32_of(RING_VERSION),
+	    .rh_entries = le32_of(RING_ENTRIES),
+	    .rh_arena_start = le64_of(RING_ARENA_START),
+	    .rh_arena_length = le64_of(arena_len),
+	    .rh_target_sleeps = le32_of(1),
 	};
 }
 
@@ -74,12 +74,12 @@ const char *ring_header_decode(const struct ring_w_header *w, uint64_t len)
 void ring_request_encode(const struct ring_request *r, struct ring_w_entry *out)
 {
 	*out = (struct ring_w_entry){
-		.sq_key = le64_of(r->key),
-		.sq_offset = le64_of(r->offset),
-		.sq_length = le64_of(r->len),
-		.sq_arena = le64_of(r->arena),
-		.sq_tag = le32_of(r->tag),
-		.sq_type = r->dir == FABRIC_OP_READ ? RING_READ : RING_WRITE,
+	    .sq_key = le64_of(r->key),
+	    .sq_offset = le64_of(r->offset),
+	    .sq_length = le64_of(r->len),
+	    .sq_arena = le64_of(r->arena),
+	    .sq_tag = le32_of(r->tag),
+	    .sq_type = r->dir == FABRIC_OP_READ ? RING_READ : RING_WRITE,
 	};
 }
 
@@ -88,12 +88,12 @@ const char *ring_request_decode(const struct ring_w_entry *w, uint64_t arena_len
 	static const uint8_t zero[sizeof(w->sq_zero)];
 
 	*out = (struct ring_request){
-		.dir = w->sq_type == RING_READ ? FABRIC_OP_READ : FABRIC_OP_WRITE,
-		.tag = le32_to(w->sq_tag),
-		.key = le64_to(w->sq_key),
-		.offset = le64_to(w->sq_offset),
-		.len = le64_to(w->sq_length),
-		.arena = le64_to(w->sq_arena),
+	    .dir = w->sq_type == RING_READ ? FABRIC_OP_READ : FABRIC_OP_WRITE,
+	    .tag = le32_to(w->sq_tag),
+	    .key = le64_to(w->sq_key),
+	    .offset = le64_to(w->sq_offset),
+	    .len = le64_to(w->sq_length),
+	    .arena = le64_to(w->sq_arena),
 	};
 	if (w->sq_type != RING_READ && w->sq_type != RING_WRITE)
 		return "F24: entry of unknown type";

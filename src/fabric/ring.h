@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The ring member's shared memory, docs/protocol-fabric.md. Both sides are hostile to each other: whoever reads the other's
- * bytes copies them out first, and looks at the copy only.
+ * The ring member's shared memory, docs/protocol-fabric.md. Both sides are hostile to each other: whoever reads the
+ * other's bytes copies them out first, and looks at the copy only.
  */
 #ifndef LH_FABRIC_RING_H
 #define LH_FABRIC_RING_H
@@ -11,18 +11,18 @@
 #include "base/types.h"
 #include "fabric/fabric.h"
 
-#define RING_MAGIC	 0x3130474e4952484cull /* "LHRING01" */
-#define RING_VERSION	 1u
-#define RING_ENTRIES	 256u
-#define RING_SQ_START	 4096u
-#define RING_CQ_START	 20480u
+#define RING_MAGIC       0x3130474e4952484cull /* "LHRING01" */
+#define RING_VERSION     1u
+#define RING_ENTRIES     256u
+#define RING_SQ_START    4096u
+#define RING_CQ_START    20480u
 #define RING_ARENA_START 65536u
-#define RING_ARENA_UNIT	 4096u
+#define RING_ARENA_UNIT  4096u
 #define RING_ARENA_LEAST 262144u
-#define RING_ARENA_MOST	 ((uint64_t)1 << 30)
-#define RING_READ	 1
-#define RING_WRITE	 2
-#define RING_CLOSED	 1u
+#define RING_ARENA_MOST  ((uint64_t)1 << 30)
+#define RING_READ        1
+#define RING_WRITE       2
+#define RING_CLOSED      1u
 
 static_assert(RING_ENTRIES == FABRIC_DEPTH_MAX, "protocol-fabric F6");
 

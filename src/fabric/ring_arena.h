@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ARENA_SLOT	65536u
+#define ARENA_SLOT      65536u
 #define ARENA_SLOTS_MAX 64u
-#define ARENA_NO_SLOT	UINT32_MAX
+#define ARENA_NO_SLOT   UINT32_MAX
 
 struct ring_arena {
 	char *base;

@@ -38,7 +38,7 @@ struct ring_conn {
 	struct ring_map map;
 	struct ring_arena arena;
 	int bell_target; /* eventfd, theirs */
-	int bell;	 /* socket, ours */
+	int bell;        /* socket, ours */
 	_Atomic bool hung;
 	uint32_t sq_tail, cq_head;
 	struct op_queue waiting; /* not submitted whole; op->conn.parts counts entries under way */
@@ -270,15 +270,15 @@ static void ring_buffer_put(struct fabric_conn *c, void *buf)
 }
 
 static const struct conn_ops ring_conn_ops = {
-	.member = "ring",
-	.submit = ring_submit,
-	.progress = ring_progress,
-	.arm = ring_arm,
-	.sleep = ring_sleep,
-	.abandon = ring_abandon,
-	.free = ring_free,
-	.buffer_get = ring_buffer_get,
-	.buffer_put = ring_buffer_put,
+    .member = "ring",
+    .submit = ring_submit,
+    .progress = ring_progress,
+    .arm = ring_arm,
+    .sleep = ring_sleep,
+    .abandon = ring_abandon,
+    .free = ring_free,
+    .buffer_get = ring_buffer_get,
+    .buffer_put = ring_buffer_put,
 };
 
 /* --- making one --- */

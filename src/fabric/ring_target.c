@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The target end of a ring: takes entries, copies between exposed memory and the peer's arena a chunk at a time, completes.
+ * The target end of a ring: takes entries, copies between exposed memory and the peer's arena a chunk at a time,
+ * completes.
  *
  * The peer can change every shared byte at any time and keeps its own copies of all three descriptors. So: counters and
- * geometry are kept here and never read back, entries are snatched before they're judged, the memory is sealed (its pages
- * can't be taken away under us) and the descriptors are used only in ways that can't block: bell_target is waited for, edge
- * triggered, and never read; bell_conn is a socket because a send can refuse to wait by itself, while a write to an
- * eventfd waits when its owner filled it and cleared O_NONBLOCK behind our back.
+ * geometry are kept here and never read back, entries are snatched before they're judged, the memory is sealed (its
+ * pages can't be taken away under us) and the descriptors are used only in ways that can't block: bell_target is waited
+ * for, edge triggered, and never read; bell_conn is a socket because a send can refuse to wait by itself, while a write
+ * to an eventfd waits when its owner filled it and cleared O_NONBLOCK behind our back.
  */
 #include "fabric/ring.h"
 
@@ -37,7 +38,7 @@ struct ring_path {
 	struct ring_map map;
 	int bell_target, bell_conn;
 	uint32_t sq_head, cq_tail; /* ours, and the only ones believed */
-	bool busy;		   /* with `now` */
+	bool busy;                 /* with `now` */
 	struct ring_request now;
 	uint64_t done;
 };
@@ -94,8 +95,8 @@ static const char *entry_complete(struct ring_path *rp, int status)
 	if (rp->cq_tail - head > RING_ENTRIES - 1)
 		return "F23: completion ring overrun";
 	rp->map.cq[rp->cq_tail % RING_ENTRIES] = (struct ring_w_completion){
-		.cq_tag = le32_of(rp->now.tag),
-		.cq_status = le32_of(status_to_wire(status)),
+	    .cq_tag = le32_of(rp->now.tag),
+	    .cq_status = le32_of(status_to_wire(status)),
 	};
 	ring_store(&rp->map.head->rh_cq_tail, ++rp->cq_tail);
 	rp->busy = false;
@@ -194,11 +195,11 @@ static void ring_free(struct fabric_path *p)
 }
 
 static const struct path_ops ring_ops = {
-	.turn = ring_turn,
-	.arm = ring_arm,
-	.event = ring_event,
-	.hangup = ring_hangup,
-	.free = ring_free,
+    .turn = ring_turn,
+    .arm = ring_arm,
+    .event = ring_event,
+    .hangup = ring_hangup,
+    .free = ring_free,
 };
 
 /* --- attaching --- */

@@ -40,7 +40,7 @@ struct stage {
 /* A client that we are, by hand. */
 struct raw {
 	struct fabric_path *path;
-	struct ring_map map;
+	struct ring_map map, twin; /* twin: the same memory for another thread, as another process would have it */
 	int bell_target, bell;
 	uint32_t tail;
 };
@@ -140,6 +140,7 @@ static void raw_open(struct stage *s, struct raw *raw)
 	*raw = (struct raw){.bell_target = bell()};
 	header_write(fd, RING_ARENA_LEAST);
 	MUST(ring_map_make(fd, RING_BYTES, false, &raw->map));
+	MUST(ring_map_make(fd, RING_BYTES, false, &raw->twin));
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	raw->bell = pair[0];
 	MUST(fabric_ring_attach(s->d, fd, dup(raw->bell_target), pair[1], &raw->path));
@@ -149,6 +150,7 @@ static void raw_close(struct raw *raw)
 {
 	fabric_path_close(raw->path);
 	ring_map_drop(&raw->map);
+	ring_map_drop(&raw->twin);
 	close(raw->bell_target);
 	close(raw->bell);
 }
@@ -297,7 +299,7 @@ static unsigned mutated_under_its_eyes(struct stage *s)
 		struct raw raw;
 
 		raw_open(s, &raw);
-		sc.map = raw.map;
+		sc.map = raw.twin;
 		MUST(pthread_create(&thread, NULL, scribble, &sc));
 		for (unsigned i = 0; i < MUTATED_PUSHES && fabric_path_alive(raw.path); i++) {
 			r.dir = i % 2 ? FABRIC_OP_READ : FABRIC_OP_WRITE;
