@@ -108,8 +108,10 @@ int journal_sync(struct journal *j);
  * waits for it. No lock held. -ENOSPC: it did not help, or there is no such thread.
  */
 int journal_make_room(struct journal *j);
-/* POOL_MSYNC: data of [off, off + len) must be durable before the next records are (I1). Others: flush; the commit's
- * fence completes it. */
+/*
+ * POOL_MSYNC: data of [off, off + len) must be durable before the next records are (I1). Others: flushes only; the caller
+ * fences before the commit, because inside one fence epoch the record could reach the medium before the data.
+ */
 void journal_data(struct journal *j, uint64_t pool_off, uint64_t len);
 
 /*
