@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Free space and share counts of one pool, in blocks. Nothing here is on the medium: mount recomputes it from the extents
- * (I2), the log's segments and the checkpoint. A block's reference count is the number of extents that name it; only
- * counts above one are kept.
+ * Free space and share counts of one pool, in blocks. Nothing here is on the medium: mount recomputes it from the
+ * extents (I2), the log's segments and the checkpoint. A block's reference count is the number of extents that name it;
+ * only counts above one are kept.
  *
  * The reserve: blocks that ordinary allocations leave alone so that the log can grow and the next checkpoint can be
  * written, also on a full pool (which can always delete).
@@ -28,8 +28,8 @@ int alloc_new(uint64_t pool_blocks, bool defer_free, struct alloc **out);
 void alloc_free(struct alloc *a);
 
 /*
- * One contiguous run of 1 to want blocks: the longest fit that is near `goal` (0: none), 2 MiB aligned when want is large.
- * -ENOSPC; with defer_free it can help to make records durable and try again (alloc_pending_blocks). -ENOMEM.
+ * One contiguous run of 1 to want blocks: the longest fit that is near `goal` (0: none), 2 MiB aligned when want is
+ * large. -ENOSPC; with defer_free it can help to make records durable and try again (alloc_pending_blocks). -ENOMEM.
  */
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* The same for the log and the checkpoint; `reserved` may use the reserve too. */
@@ -42,8 +42,8 @@ void alloc_undo(struct alloc *a, struct run r);
 void alloc_release_meta(struct alloc *a, struct run r);
 void alloc_set_reserve(struct alloc *a, uint64_t blocks);
 uint64_t alloc_pool_blocks(const struct alloc *a);
-uint64_t alloc_free_blocks(struct alloc *a);	/* free or soon free (pending) */
-uint64_t alloc_avail_blocks(struct alloc *a);	/* the same without the reserve */
+uint64_t alloc_free_blocks(struct alloc *a);    /* free or soon free (pending) */
+uint64_t alloc_avail_blocks(struct alloc *a);   /* the same without the reserve */
 uint64_t alloc_pending_blocks(struct alloc *a); /* waiting for alloc_settle */
 
 /*
@@ -63,7 +63,8 @@ bool alloc_shared(struct alloc *a, struct run r, uint64_t *alike);
 /* Records up to seq are durable: pending frees become free. */
 void alloc_settle(struct alloc *a, uint64_t seq);
 
-/* Mount: references one run (first reference allocates, further ones share). -EUCLEAN: outside the pool or over meta blocks. -ENOMEM. */
+/* Mount: references one run (first reference allocates, further ones share). -EUCLEAN: outside the pool or over meta
+ * blocks. -ENOMEM. */
 int alloc_mark(struct alloc *a, struct run r);
 int alloc_mark_meta(struct alloc *a, struct run r);
 

@@ -2,7 +2,8 @@
 /*
  * The extent map of one file: file blocks to pool blocks, in units of LH_BLOCK_SIZE. Extents never overlap; neighbours
  * that continue each other in both spaces with the same flags are one. No locks: the inode's lock covers it.
- * Cost: find O(log n) that stays flat in cache (two-level array of small sorted chunks), set and clear O(log n + touched).
+ * Cost: find O(log n) that stays flat in cache (two-level array of small sorted chunks), set and clear O(log n +
+ * touched).
  */
 #ifndef LH_FS_EXTMAP_H
 #define LH_FS_EXTMAP_H
@@ -22,7 +23,7 @@ struct extmap_chunk;
 struct extmap {
 	struct extmap_chunk *single;  /* the only chunk while chunk_room is 0: small files pay for no arrays */
 	struct extmap_chunk **chunks; /* chunk_room of them */
-	uint64_t *firsts;	      /* first file block of each chunk */
+	uint64_t *firsts;             /* first file block of each chunk */
 	uint32_t chunk_count, chunk_room;
 	uint64_t extents, blocks;
 	struct extmap_chunk *spare; /* by extmap_reserve */

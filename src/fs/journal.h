@@ -109,8 +109,8 @@ int journal_sync(struct journal *j);
  */
 int journal_make_room(struct journal *j);
 /*
- * POOL_MSYNC: data of [off, off + len) must be durable before the next records are (I1). Others: flushes only; the caller
- * fences before the commit, because inside one fence epoch the record could reach the medium before the data.
+ * POOL_MSYNC: data of [off, off + len) must be durable before the next records are (I1). Others: flushes only; the
+ * caller fences before the commit, because inside one fence epoch the record could reach the medium before the data.
  */
 void journal_data(struct journal *j, uint64_t pool_off, uint64_t len);
 
