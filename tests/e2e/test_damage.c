@@ -389,6 +389,7 @@ int main(int argc, char **argv)
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	setenv("LEASEHOLD_LOG", "error", 1);
 	first_seed = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : (unsigned)time(NULL);
 	if (argc > 2)
 		only = (unsigned)strtoul(argv[2], NULL, 10);
