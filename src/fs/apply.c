@@ -156,7 +156,7 @@ static int each_inode(struct fs *fs, int (*each)(struct fs *fs, struct inode *i)
 static int damaged(const struct fs *fs, const struct inode *i, const char *rule)
 {
 	return fail(-EUCLEAN, "pool %s: format %s (inode %llu): run leasehold fsck on it", fs->pool->name, rule,
-		    (unsigned long long)i->attr.ino);
+		    (unsigned long long)ino_of(i));
 }
 
 static int resolve_entry(struct fs *fs, struct inode *dir, struct entry *e)
@@ -229,8 +229,9 @@ static int finish_file(struct fs *fs, struct inode *i)
 	walk_account(fs, (int64_t)i->map.extents * WALK_EXTENT_BYTES);
 	for (uint64_t b = 0; !err && extmap_find(&i->map, b, &e); b = e.off + e.blocks)
 		err = alloc_mark(fs->alloc, (struct run){e.start, e.blocks});
-	return err == -EUCLEAN ? damaged(fs, i, "6.6 extents lie inside the pool, over no superblock, checkpoint or log")
-			       : err;
+	return err == -EUCLEAN
+		   ? damaged(fs, i, "6.6 extents lie inside the pool, over no superblock, checkpoint or log")
+		   : err;
 }
 
 /* After all references are counted. */

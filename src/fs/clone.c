@@ -99,18 +99,18 @@ static int clone_items(struct clone *c, uint64_t first, uint64_t end, struct jtx
 		if (e.flags & EXT_ZEROED) {
 			e.flags = 0;
 			journal_data(c->fs->journal, block_bytes(e.start), block_bytes(e.blocks));
-			jtxn_map(t, c->src->attr.ino, &e);
+			jtxn_map(t, ino_of(c->src), &e);
 			converts++;
 		}
 		(*count)++;
 	}
 	*stop = *count == CLONE_EXTENTS ? b : end;
-	jtxn_unmap(t, c->dst->attr.ino, first - c->src_block + c->dst_block, *stop - first);
+	jtxn_unmap(t, ino_of(c->dst), first - c->src_block + c->dst_block, *stop - first);
 	for (b = first; layout_next(c->src, b, *stop, &e); b = e.off + e.blocks) {
 		struct extent to = moved(c, e);
 
 		if (!shows_zeroes(&e))
-			jtxn_map(t, c->dst->attr.ino, &to);
+			jtxn_map(t, ino_of(c->dst), &to);
 	}
 	if (!err && c->src == c->dst)
 		return extmap_reserve(&c->src->map, *count + converts + 1);

@@ -191,9 +191,10 @@ int commit_content(struct fs *fs, struct jtxn *t, uint64_t *seq);
 /* Under INODE exclusive: bytes written in place. */
 void inode_dirty(struct inode *i, uint64_t off, uint64_t end);
 
-static inline bool is_dir(const struct inode *i)
+/* Without a lock: attr.ino is written anew with all of attr. */
+static inline uint64_t ino_of(const struct inode *i)
 {
-	return S_ISDIR(i->attr.mode);
+	return i->anchor.object;
 }
 static inline uint64_t block_of(uint64_t byte)
 {

@@ -140,7 +140,7 @@ static int reclaim_once(struct fs *fs, struct inode *i)
 
 	jtxn_init(&t);
 	t.frees = true;
-	jtxn_forget(&t, i->attr.ino);
+	jtxn_forget(&t, ino_of(i));
 	rwlock_take_write(&i->lock);
 	err = fs->read_only ? -EROFS : jtxn_commit(fs->journal, &t, &seq);
 	if (!err)
@@ -175,7 +175,7 @@ static void reclaim(struct fs *fs, struct inode *i)
 	i->gone = true;
 	rwlock_drop(&i->lock);
 	log_warn("fs", "inode %llu: reclaim failed (%s); its blocks come back with the next mount",
-		 (unsigned long long)i->attr.ino, strerror(-err));
+		 (unsigned long long)ino_of(i), strerror(-err));
 }
 
 void inode_put(struct fs *fs, struct inode *i)
@@ -272,7 +272,7 @@ static void shard_grow(struct itable_shard *s)
 	for (uint32_t b = 0; b < old_count; b++) {
 		while (old[b]) {
 			struct inode *i = old[b];
-			struct inode **to = bucket_of(s, i->attr.ino);
+			struct inode **to = bucket_of(s, ino_of(i));
 
 			old[b] = i->next;
 			i->next = *to;
@@ -284,13 +284,13 @@ static void shard_grow(struct itable_shard *s)
 
 void itable_add(struct fs *fs, struct inode *i)
 {
-	struct itable_shard *s = shard_of(fs, i->attr.ino);
+	struct itable_shard *s = shard_of(fs, ino_of(i));
 	struct inode **b;
 
 	lock_take(&s->lock);
 	if (s->count >= s->bucket_count)
 		shard_grow(s);
-	b = bucket_of(s, i->attr.ino);
+	b = bucket_of(s, ino_of(i));
 	i->next = *b;
 	*b = i;
 	s->count++;
@@ -300,11 +300,11 @@ void itable_add(struct fs *fs, struct inode *i)
 
 void itable_remove(struct fs *fs, struct inode *i)
 {
-	struct itable_shard *s = shard_of(fs, i->attr.ino);
+	struct itable_shard *s = shard_of(fs, ino_of(i));
 	struct inode **at;
 
 	lock_take(&s->lock);
-	at = bucket_of(s, i->attr.ino);
+	at = bucket_of(s, ino_of(i));
 	while (*at != i)
 		at = &(*at)->next;
 	*at = i->next;
@@ -317,7 +317,7 @@ struct inode *itable_peek(struct fs *fs, uint64_t ino)
 {
 	struct inode *i = *bucket_of(shard_of(fs, ino), ino);
 
-	while (i && i->attr.ino != ino)
+	while (i && ino_of(i) != ino)
 		i = i->next;
 	return i;
 }
@@ -357,7 +357,7 @@ int itable_numbers(struct fs *fs, unsigned shard, uint64_t **out, uint32_t *coun
 	list = malloc((s->count + 1) * sizeof(*list));
 	for (uint32_t b = 0; list && b < s->bucket_count; b++) {
 		for (const struct inode *i = s->buckets[b]; i; i = i->next)
-			list[n++] = i->attr.ino;
+			list[n++] = ino_of(i);
 	}
 	lock_drop(&s->lock);
 	*out = list;

@@ -102,8 +102,8 @@ static void own_place(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode m
 		err = pin_place(pin, lease, seq, mode, part, runs, count);
 	/* The pin reaches nothing of the part then: the holder's next access faults and asks anew (L15). */
 	if (err)
-		log_warn("fs", "inode %llu: lease %llu not placed anew: error %d",
-			 (unsigned long long)c->inode->attr.ino, (unsigned long long)lease, err);
+		log_warn("fs", "inode %llu: lease %llu not placed anew: error %d", (unsigned long long)ino_of(c->inode),
+			 (unsigned long long)lease, err);
 	free(runs);
 }
 
@@ -140,8 +140,8 @@ void change_end(struct change *c)
 		return;
 	err = lease_own_each(&c->inode->anchor, c->range, c->owner, own_place, c);
 	if (err)
-		log_warn("fs", "inode %llu: own leases not placed anew: error %d",
-			 (unsigned long long)c->inode->attr.ino, err);
+		log_warn("fs", "inode %llu: own leases not placed anew: error %d", (unsigned long long)ino_of(c->inode),
+			 err);
 	c->owner = NULL;
 }
 

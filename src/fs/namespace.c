@@ -53,8 +53,8 @@ static int create_record(const struct walk *w, const struct inode *i, const stru
 	jtxn_inode(&t, dir);
 	jtxn_inode(&t, &i->attr);
 	if (i->type == DT_LNK)
-		jtxn_symlink(&t, i->attr.ino, i->target, i->target_len);
-	jtxn_dirent(&t, dir->ino, e->cookie, i->attr.ino, e->type, e->name, e->len);
+		jtxn_symlink(&t, ino_of(i), i->target, i->target_len);
+	jtxn_dirent(&t, dir->ino, e->cookie, ino_of(i), e->type, e->name, e->len);
 	err = jtxn_commit(w->fs->journal, &t, &seq);
 	jtxn_fini(&t);
 	return err;
@@ -207,7 +207,7 @@ int lock_dir_child(struct walk *w, struct entry **entry, struct inode **child)
 		i = (*entry)->inode;
 		inode_get(i);
 		*child = i;
-		if (i->attr.ino > w->dir->attr.ino) {
+		if (ino_of(i) > ino_of(w->dir)) {
 			rwlock_take_write(&i->lock);
 			return 0;
 		}

@@ -170,7 +170,7 @@ void fs_close(struct fs_handle *h, struct lease_session *session, uint64_t handl
 
 uint64_t fs_handle_ino(const struct fs_handle *h)
 {
-	return h->inode->attr.ino;
+	return ino_of(h->inode);
 }
 
 struct fs *fs_handle_fs(const struct fs_handle *h)
@@ -277,7 +277,7 @@ static void list_fill(struct listing *l, struct inode *dir, uint64_t cookie)
 		if (used + e->len + 1 > LIST_BYTES)
 			break;
 		memcpy(l->names + used, e->name, e->len + 1u);
-		l->d[l->count++] = (struct fs_dirent){.ino = e->inode->attr.ino,
+		l->d[l->count++] = (struct fs_dirent){.ino = ino_of(e->inode),
 						      .cookie = e->cookie,
 						      .type = e->type,
 						      .name = l->names + used,

@@ -70,7 +70,7 @@ static int move_commit(struct move *m, uint64_t *seq)
 		struct extent e = m->to[k];
 
 		e.flags &= EXT_UNWRITTEN;
-		jtxn_map(&t, m->inode->attr.ino, &e);
+		jtxn_map(&t, ino_of(m->inode), &e);
 	}
 	err = commit_content(m->fs, &t, seq);
 	jtxn_fini(&t);

@@ -30,7 +30,7 @@ static uint64_t collect(struct fs *fs, struct inode *i, uint64_t first, uint64_t
 		if (!(e.flags & EXT_ZEROED) || e.off >= eof)
 			continue;
 		e.flags = 0;
-		jtxn_map(t, i->attr.ino, &e);
+		jtxn_map(t, ino_of(i), &e);
 		(*count)++;
 	}
 	return *count < SYNC_EXTENTS ? end : b;

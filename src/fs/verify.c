@@ -68,23 +68,23 @@ static void verify_names(struct verify *v, const struct inode *i)
 			continue;
 		live++;
 		if (e->cookie <= last || e->cookie >= d->next_cookie)
-			finding(v, "directory %" PRIu64 ": cookie %" PRIu64 " is out of order", i->attr.ino, e->cookie);
+			finding(v, "directory %" PRIu64 ": cookie %" PRIu64 " is out of order", ino_of(i), e->cookie);
 		last = e->cookie;
 		if (dir_find(d, e->name, e->len) != e)
-			finding(v, "directory %" PRIu64 ": \"%s\" is not found by its name", i->attr.ino, e->name);
-		count_of(v, e->inode->attr.ino)->links++;
+			finding(v, "directory %" PRIu64 ": \"%s\" is not found by its name", ino_of(i), e->name);
+		count_of(v, ino_of(e->inode))->links++;
 		if (e->inode->type != e->type)
-			finding(v, "directory %" PRIu64 ": \"%s\" has the wrong type", i->attr.ino, e->name);
+			finding(v, "directory %" PRIu64 ": \"%s\" has the wrong type", ino_of(i), e->name);
 		if (e->type != DT_DIR)
 			continue;
-		count_of(v, i->attr.ino)->links++;
+		count_of(v, ino_of(i))->links++;
 		if (e->inode->dir->parent != i)
-			finding(v, "directory %" PRIu64 ": is not the parent of \"%s\"", i->attr.ino, e->name);
+			finding(v, "directory %" PRIu64 ": is not the parent of \"%s\"", ino_of(i), e->name);
 	}
 	if (live != d->live)
-		finding(v, "directory %" PRIu64 ": %u entries, counted as %u", i->attr.ino, live, d->live);
+		finding(v, "directory %" PRIu64 ": %u entries, counted as %u", ino_of(i), live, d->live);
 	/* "." of itself; its name, or ".." of the root. */
-	count_of(v, i->attr.ino)->links += i == v->fs->root ? 2 : 1;
+	count_of(v, ino_of(i))->links += i == v->fs->root ? 2 : 1;
 }
 
 static void verify_extents(struct verify *v, const struct inode *i)
@@ -92,13 +92,13 @@ static void verify_extents(struct verify *v, const struct inode *i)
 	struct extent e;
 
 	if (!extmap_sound(&i->map))
-		finding(v, "inode %" PRIu64 ": the extent map is not sound", i->attr.ino);
+		finding(v, "inode %" PRIu64 ": the extent map is not sound", ino_of(i));
 	for (uint64_t b = 0; extmap_find(&i->map, b, &e); b = e.off + e.blocks) {
 		int err = alloc_mark(v->alloc, (struct run){e.start, e.blocks});
 
 		if (err)
 			finding(v, "inode %" PRIu64 ": blocks %" PRIu64 " to %" PRIu64 " cannot be its own (%d)",
-				i->attr.ino, e.start, e.start + e.blocks, err);
+				ino_of(i), e.start, e.start + e.blocks, err);
 	}
 }
 
@@ -112,9 +112,9 @@ static int verify_inode(void *ctx, struct inode *i)
 	else if (!i->gone && i->type == DT_REG)
 		verify_extents(v, i);
 	if (i->type == DT_LNK && i->target_len != i->attr.size)
-		finding(v, "inode %" PRIu64 ": symlink of another length than its size", i->attr.ino);
-	if (i->attr.ino >= atomic_load(&v->fs->next_ino))
-		finding(v, "inode %" PRIu64 ": 6.9 the next number is lower", i->attr.ino);
+		finding(v, "inode %" PRIu64 ": symlink of another length than its size", ino_of(i));
+	if (ino_of(i) >= atomic_load(&v->fs->next_ino))
+		finding(v, "inode %" PRIu64 ": 6.9 the next number is lower", ino_of(i));
 	rwlock_drop(&i->lock);
 	return 0;
 }
@@ -125,9 +125,9 @@ static int verify_links(void *ctx, struct inode *i)
 	uint32_t links;
 
 	rwlock_take_read(&i->lock);
-	links = count_of(v, i->attr.ino)->links;
+	links = count_of(v, ino_of(i))->links;
 	if (!i->gone && links != i->nlink)
-		finding(v, "inode %" PRIu64 ": %u links, counted as %u", i->attr.ino, links, i->nlink);
+		finding(v, "inode %" PRIu64 ": %u links, counted as %u", ino_of(i), links, i->nlink);
 	rwlock_drop(&i->lock);
 	return 0;
 }
@@ -148,10 +148,10 @@ static int verify_shares(void *ctx, struct inode *i)
 
 		r.blocks = alike;
 		if (alloc_shared(v->fs->alloc, r, &mine) != shared || mine != alike)
-			finding(v, "inode %" PRIu64 ": sharing of block %" PRIu64 " is not as counted", i->attr.ino,
+			finding(v, "inode %" PRIu64 ": sharing of block %" PRIu64 " is not as counted", ino_of(i),
 				e.start);
 		else if (shared && !i->may_share)
-			finding(v, "inode %" PRIu64 ": does not know that it shares block %" PRIu64, i->attr.ino,
+			finding(v, "inode %" PRIu64 ": does not know that it shares block %" PRIu64, ino_of(i),
 				e.start);
 		b = e.off + alike;
 	}

@@ -34,7 +34,7 @@ static uint64_t walk_names(struct walker *w, const struct inode *i, uint64_t aft
 			continue;
 		if (count++ == WALK_BATCH)
 			return after;
-		jtxn_dirent(&w->t, i->attr.ino, e->cookie, e->inode->attr.ino, e->type, e->name, e->len);
+		jtxn_dirent(&w->t, ino_of(i), e->cookie, ino_of(e->inode), e->type, e->name, e->len);
 		after = e->cookie;
 	}
 	return 0;
@@ -50,7 +50,7 @@ static uint64_t walk_extents(struct walker *w, const struct inode *i, uint64_t b
 		if (count++ == WALK_BATCH)
 			return block;
 		e.flags &= EXT_UNWRITTEN;
-		jtxn_map(&w->t, i->attr.ino, &e);
+		jtxn_map(&w->t, ino_of(i), &e);
 	}
 	return 0;
 }

@@ -201,7 +201,9 @@ void pin_init(struct fake_pin *p, struct rig *r)
 {
 	static const struct lease_pin_ops ops = {.drain = fake_drain, .gone = fake_gone};
 
-	*p = (struct fake_pin){.fs = r->fs, .pin = {.ops = &ops, .place = fake_place, .pin = p}};
+	memset(p, 0, sizeof(*p));
+	p->fs = r->fs;
+	p->pin = (struct fs_pin){.ops = &ops, .place = fake_place, .pin = p};
 }
 
 uint8_t *pin_at(struct fake_pin *p, uint64_t file_off)

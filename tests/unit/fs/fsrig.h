@@ -62,7 +62,8 @@ uint64_t rig_free_blocks(struct rig *r);
 #define PIN_RUNS_MAX 64
 struct fake_pin {
 	struct fs_run runs[PIN_RUNS_MAX];
-	unsigned count, places, drains, gone;
+	unsigned count, places, drains;
+	_Atomic unsigned gone;
 	struct range last_drain;
 	struct fs *fs;
 	struct fs_pin pin;

@@ -558,6 +558,8 @@ static void l10_uncommitted_writes_past_the_end_survive_a_move_and_a_new_grant(v
 	memset(pin_at(&f.a.pin, N * BLK), 'v', BLK);
 	assert_int_equal(fs_relocate(f.h, &f.r->root, 0, 2 * N * BLK, NULL), 0);
 	assert_true(f.a.recalls > 0);
+	while (!f.a.pin.gone)
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 	holder_get(&f.a, LEASE_WRITE, (N - 1) * BLK, 3 * BLK);
 	assert_int_equal(fs_commit(f.a.h, &f.a.who, (N - 1) * BLK + 50, 2 * BLK - 50), 0);
 	rig_expect(f.r, f.h, 'u', BLK - 50, (N - 1) * BLK + 50);
