@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* leasehold clone */
+#include <errno.h>
 #include <fcntl.h>
 
 #include "cli/cli.h"
@@ -29,10 +30,20 @@ struct ranges {
 	uint64_t from, length, to;
 };
 
+/* Opens what is there, or makes it and says so in *made. */
+static int open_destination(struct lh_fs *fs, const char *path, uint32_t mode, struct lh_file **to, bool *made)
+{
+	int err = lh_file_open(fs, path, O_WRONLY | O_CREAT | O_EXCL, mode, to);
+
+	*made = err == 0;
+	return err == -EEXIST ? lh_file_open(fs, path, O_WRONLY | O_CREAT, mode, to) : err;
+}
+
 static int clone(struct lh_fs *fs, const char *source, const char *destination, const struct ranges *r)
 {
 	struct lh_stat st = {.size_of = sizeof(st)};
 	struct lh_file *from = NULL, *to = NULL;
+	bool made = false;
 	int err;
 
 	err = lh_file_open(fs, source, O_RDONLY, 0, &from);
@@ -40,11 +51,13 @@ static int clone(struct lh_fs *fs, const char *source, const char *destination, 
 		return cli_error(err, "%s", source);
 	err = lh_file_stat(from, &st);
 	if (!err)
-		err = lh_file_open(fs, destination, O_WRONLY | O_CREAT, st.mode & 0777, &to);
+		err = open_destination(fs, destination, st.mode & 0777, &to, &made);
 	if (!err)
 		err = lh_file_clone_range(to, r->to, from, r->from, r->length);
 	if (err)
 		cli_error(err, "%s to %s", source, destination);
+	if (err && made)
+		lh_path_unlink(fs, destination);
 	lh_file_close(to);
 	lh_file_close(from);
 	return err ? CLI_FAILED : CLI_OK;

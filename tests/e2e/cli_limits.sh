@@ -80,6 +80,9 @@ runs 0 "$LH" -p "$UNIX" truncate /f 8
 "$LH" -p "$UNIX" cat /f | cmp - "$T/file"
 runs 1 "$LH" -p "$UNIX" clone --from 1 /f /g
 says '4096|block'
+runs 1 "$LH" -p "$UNIX" stat /g
+says '/g'
+runs 0 "$LH" -p "$UNIX" rm /f
 
 # Options that nobody knows, arguments that are too many or missing; each verb says how it is used.
 verbs=$("$LH" --help | sed -n "/^Verbs:/,/^Options:/s/^ \{2\}\([a-z][a-z]*\) .*/\1/p")
