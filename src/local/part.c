@@ -299,6 +299,10 @@ static void part_number(struct part *p, uint64_t number)
 	first = p->number == 0;
 	if (!first)
 		RB_REMOVE(part_tree, &fs->parts, p);
+	/* A recall of the number that was not attached needs no answer any more. */
+	if (!range_empty(p->pending))
+		TAILQ_REMOVE(&fs->pending, p, in_pending);
+	p->pending = (struct range){0, 0};
 	p->number = number;
 	RB_INSERT(part_tree, &fs->parts, p);
 	lock_drop(&fs->table);

@@ -498,6 +498,7 @@ static void *relocate_main(void *arg)
 static void nowait_does_not_wait_for_others(void **state)
 {
 	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_READ | LH_LEASE_NOWAIT};
+	struct lh_lease_options waiting = {.size = sizeof(waiting), .flags = LH_LEASE_READ};
 	struct lh_fs *fs = mem_open(30 * NS_PER_SEC);
 	struct lh_file *f = file_make(fs, "/f");
 	struct lh_event e = {.size = sizeof(e)};
@@ -514,6 +515,10 @@ static void nowait_does_not_wait_for_others(void **state)
 	refused(-EAGAIN, lh_lease_get(f, 0, BLOCK, &opt, &second));
 	ok(lh_lease_get(f, 32 * BLOCK, BLOCK, &opt, &second));
 	ok(lh_lease_release(second));
+	/* L9: nor does anything else, when the session does not want to wait. */
+	lh_fs_set_nowait(fs, true);
+	refused(-EWOULDBLOCK, lh_lease_get(f, 0, BLOCK, &waiting, &second));
+	lh_fs_set_nowait(fs, false);
 	ok(lh_lease_release(manual));
 	assert_int_equal(pthread_join(thread, &result), 0);
 	assert_null(result);
