@@ -26,6 +26,7 @@ struct step {
 	unsigned count;
 	bool known; /* false: the place must be faulted in */
 	bool hole;  /* what is there (known), or in the way (not known), is a hole */
+	bool last;  /* the file ends with it */
 	struct fabric_op ops[CLIENT_PIECES_MAX];
 };
 static_assert(CLIENT_PIECES_MAX <= DATA_OPS_MAX, "one step is one data_run");
@@ -110,18 +111,28 @@ static void step_look(struct lh_lease *lease, struct step *s, char *buf, size_t 
 	}
 }
 
+/* A fault tells the size as well, so that a place that must be faulted in needs no question of its own. Caller holds
+ * the lock. */
+static bool size_matters(const struct lh_lease *lease, uint64_t off)
+{
+	return (lease->flags & LH_LEASE_MANUAL) || map_at(&lease->map, off);
+}
+
 /* Looks at the map; 0, or an error of asking for the size. *len is cut at the end of the file; 0: at the end. */
 static int step_begin(struct lh_lease *lease, struct step *s, char *buf, size_t *len, uint64_t off, enum fabric_dir dir)
 {
 	uint64_t size;
 	int err;
 
+	s->last = false;
 	lock_take(&lease->lock);
-	if (dir == FABRIC_OP_READ && unlikely(lease->size_old || off + *len > lease->size)) {
+	if (dir == FABRIC_OP_READ && unlikely(lease->size_old || off + *len > lease->size) &&
+	    size_matters(lease, off)) {
 		lock_drop(&lease->lock);
 		err = size_refresh(lease, &size);
 		if (err)
 			return err;
+		s->last = off >= size || size - off <= *len;
 		*len = off >= size ? 0 : (size_t)min_u64(*len, size - off);
 		if (*len == 0)
 			return 0;
@@ -185,33 +196,39 @@ static bool calls_may_help(int err)
 	return err == -EAGAIN || err == -EDQUOT || err == -ENOMEM || err == -ENOSPC || err == -EOPNOTSUPP;
 }
 
-/* What one look at the map covers: bytes, 0 at the end of the file, 1 in *again when it must be looked at again. */
-static ssize_t step_move(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir, bool *again)
+enum next { NEXT_MORE, NEXT_AGAIN, NEXT_END };
+
+/* What one look at the map covers: bytes, 0 at the end of the file; *next: how to go on. */
+static ssize_t step_move(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir,
+			 enum next *next)
 {
 	struct step s;
 	ssize_t n;
 	int err = step_begin(lease, &s, buf, &len, off, dir);
 
-	*again = false;
+	*next = NEXT_MORE;
 	if (unlikely(err || len == 0))
 		return err;
 	if (unlikely(!s.known)) {
 		err = client_lease_fault(lease, off, len, s.hole);
-		*again = err == 0;
+		*next = err ? NEXT_MORE : NEXT_AGAIN;
 		return err == -ENODATA ? 0 : calls_may_help(err) ? move_by_call(lease, buf, len, off, dir) : err;
 	}
 	if (s.hole) {
 		memset(buf, 0, s.len);
+		*next = s.last && s.len == len ? NEXT_END : NEXT_MORE;
 		return (ssize_t)s.len;
 	}
 	data_run(lease_session(lease)->data, s.ops, s.count);
 	n = step_result(&s);
 	client_flight_end(lease, &s.flight);
-	if (likely(n >= 0))
+	if (likely(n >= 0)) {
+		*next = s.last && (size_t)n == len ? NEXT_END : NEXT_MORE;
 		return n;
+	}
 	if (n == -ESTALE || n == -ERANGE) {
 		err = step_stale(lease, &s);
-		*again = err == 0;
+		*next = err ? NEXT_MORE : NEXT_AGAIN;
 		return err;
 	}
 	/* No data path now, or a key that is not for this direction: what a call does is right. */
@@ -224,22 +241,22 @@ ssize_t client_lease_move(struct lh_lease *lease, char *buf, size_t len, uint64_
 	unsigned tries = 0;
 
 	while (done < len) {
-		bool again;
+		enum next next = NEXT_MORE;
 		ssize_t n;
 
 		if (unlikely(tries >= CLIENT_TRIES_MAX))
 			n = move_by_call(lease, buf + done, len - done, off + done, dir);
 		else
-			n = step_move(lease, buf + done, len - done, off + done, dir, &again);
-		if (tries < CLIENT_TRIES_MAX && again) {
+			n = step_move(lease, buf + done, len - done, off + done, dir, &next);
+		if (unlikely(next == NEXT_AGAIN)) {
 			tries++;
 			continue;
 		}
 		if (n < 0)
 			return done ? (ssize_t)done : n;
-		if (n == 0)
-			break;
 		done += (size_t)n;
+		if (n == 0 || next == NEXT_END)
+			break;
 	}
 	return (ssize_t)done;
 }
