@@ -98,20 +98,14 @@ static int open_walk(struct fs *fs, const struct fs_caller *who, const char *pat
 	return err;
 }
 
-static int handle_new(struct fs *fs, struct inode *i, int flags, struct fs_handle **out)
+static void handle_set(struct fs_handle *h, struct fs *fs, struct inode *i, int flags)
 {
-	struct fs_handle *h = malloc(sizeof(*h));
-
-	if (!h)
-		return -ENOMEM;
 	*h = (struct fs_handle){.fs = fs,
 				.inode = i,
 				.readable = (flags & O_ACCMODE) != O_WRONLY,
 				.writable = (flags & O_ACCMODE) != O_RDONLY,
 				.append = flags & O_APPEND};
 	atomic_fetch_add_explicit(&fs->handles, 1, memory_order_relaxed);
-	*out = h;
-	return 0;
 }
 
 static int open_truncate(struct fs_handle *h, const struct fs_caller *who)
@@ -137,16 +131,22 @@ int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int fl
 
 	if (flags & ~OPEN_FLAGS || (flags & O_ACCMODE) == O_ACCMODE || ((flags & O_CREAT) && (flags & O_DIRECTORY)))
 		return fail(-EINVAL, "open flags 0%o are not supported", flags);
+	/* Before anything is made. */
+	h = malloc(sizeof(*h));
+	if (!h)
+		return -ENOMEM;
 	made = open_walk(fs, who, path, flags, mode, &i);
-	if (made < 0)
+	if (made < 0) {
+		free(h);
 		return made;
+	}
 	err = made ? 0 : open_check(fs, i, &who->cred, flags);
-	if (!err)
-		err = handle_new(fs, i, flags, &h);
 	if (err) {
+		free(h);
 		inode_put(fs, i);
 		return err;
 	}
+	handle_set(h, fs, i, flags);
 	if ((flags & O_TRUNC) && !made)
 		err = open_truncate(h, who);
 	if (err) {
