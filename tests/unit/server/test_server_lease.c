@@ -14,53 +14,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "raw.h"
+#include "fixture.h"
 
-#define BLOCK   4096u
-#define D_LONG  (10 * NS_PER_SEC) /* nobody is forced within it, even on a busy machine */
-#define D_SHORT (150 * NS_PER_MS)
-#define ALL     UINT64_MAX
-
-struct fixture {
-	struct rig rig;
-	struct raw *r;
-	uint64_t h; /* of /f, 16 blocks of 'a', read and write */
-};
-
-static struct fixture *start(void **state, uint64_t deadline_ns, const struct server_limits *limits)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	rig_start(&f->rig, deadline_ns, limits, NULL);
-	rig_file(&f->rig, "/f", 16 * BLOCK, 'a');
-	f->r = raw_open(f->rig.address);
-	assert_int_equal(raw_file_open(f->r, "/f", PROTO_O_READ | PROTO_O_WRITE, &f->h), 0);
-	*state = f;
-	return f;
-}
-
-static int setup(void **state)
-{
-	start(state, D_LONG, NULL);
-	return 0;
-}
-
-static int setup_short(void **state)
-{
-	start(state, D_SHORT, NULL);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	raw_close(f->r);
-	rig_wait_stats(&f->rig, 0, 1);
-	rig_stop(&f->rig);
-	free(f);
-	return 0;
-}
+#define ALL UINT64_MAX
 
 /* --- somebody in this process who changes the layout meanwhile --- */
 
@@ -106,41 +62,6 @@ static void break_end(struct breaker *b)
 {
 	pthread_join(b->thread, NULL);
 	assert_int_equal(b->err, 0);
-}
-
-/* --- data paths --- */
-
-static struct fabric_conn *stream_open(struct fixture *f)
-{
-	struct fabric_conn *c = NULL;
-	int fd;
-
-	assert_int_equal(raw_data(f->r, f->rig.address, f->r->token, &fd), 0);
-	assert_int_equal(fabric_stream_connect(fd, NULL, &c), 0);
-	return c;
-}
-
-static int move(struct fabric_conn *c, enum fabric_dir dir, uint64_t key, uint64_t off, void *buf, uint64_t len)
-{
-	struct fabric_op op = {.key = key, .offset = off, .buf = buf, .len = len, .dir = dir};
-	struct fabric_op *done = NULL;
-	int err = fabric_post(c, &op);
-
-	if (err)
-		return err;
-	assert_int_equal(fabric_reap(c, &done, 1, RAW_WAIT_NS), 1);
-	assert_ptr_equal(done, &op);
-	return op.status;
-}
-
-static int move_read(struct fabric_conn *c, uint64_t key, uint64_t off, uint64_t len, int expect)
-{
-	unsigned char buf[BLOCK];
-	int err = move(c, FABRIC_OP_READ, key, off, buf, len);
-
-	for (uint64_t i = 0; !err && i < len; i++)
-		assert_int_equal(buf[i], expect);
-	return err;
 }
 
 /* --- grants --- */
@@ -571,7 +492,7 @@ static int setup_one_worker(void **state)
 
 	limits.workers_max = 1;
 	limits.running_max = 1;
-	start(state, D_LONG, &limits);
+	fixture_start(state, D_LONG, &limits);
 	return 0;
 }
 
@@ -618,122 +539,6 @@ static void a_client_that_vanishes_leaves_nothing(void **state)
 	assert_int_equal(raw_truncate(f->r, f->h, 4 * BLOCK), 0);
 	b = (union proto_body){.lease_get = {.handle = f->h, .range = {0, BLOCK}, .mode = PROTO_READ}};
 	assert_int_equal(raw_call(f->r, PROTO_LEASE_GET, PROTO_NOWAIT, &b), 0);
-}
-
-/* --- data paths --- */
-
-/* L16: the path goes, the keys stay. */
-static void a_new_data_path_finds_the_old_keys(void **state)
-{
-	struct fixture *f = *state;
-	struct fabric_conn *c = stream_open(f);
-	struct raw_event g;
-
-	assert_int_equal(raw_lease(f->r, f->h, PROTO_READ, 0, BLOCK, 0, &g), 0);
-	assert_int_equal(move_read(c, g.run.key, 0, BLOCK, 'a'), 0);
-	for (unsigned i = 0; i < 3 * SERVER_PATHS_MAX; i++) { /* dead ones give way */
-		fabric_conn_close(c);
-		usleep(5000);
-		c = stream_open(f);
-		assert_int_equal(move_read(c, g.run.key, 0, BLOCK, 'a'), 0);
-	}
-	fabric_conn_close(c);
-}
-
-static void data_paths_have_a_limit(void **state)
-{
-	struct fixture *f = *state;
-	int fd[SERVER_PATHS_MAX + 1];
-
-	for (unsigned i = 0; i < SERVER_PATHS_MAX; i++)
-		assert_int_equal(raw_data(f->r, f->rig.address, f->r->token, &fd[i]), 0);
-	assert_int_equal(raw_data(f->r, f->rig.address, f->r->token, &fd[SERVER_PATHS_MAX]), -EMFILE);
-	for (unsigned i = 0; i < SERVER_PATHS_MAX; i++)
-		close(fd[i]);
-}
-
-static void a_wrong_token_opens_nothing(void **state)
-{
-	struct fixture *f = *state;
-	uint8_t token[16];
-	int fd;
-
-	memcpy(token, f->r->token, sizeof(token));
-	token[15] ^= 1;
-	assert_int_equal(raw_data(f->r, f->rig.address, token, &fd), -EACCES);
-	f->r->session += 100;
-	assert_int_equal(raw_data(f->r, f->rig.address, f->r->token, &fd), -EACCES);
-	f->r->session -= 100;
-	assert_int_equal(raw_ping(f->r), 0);
-}
-
-/* A key of one session is unknown to another's data path. */
-static void keys_are_the_sessions_own(void **state)
-{
-	struct fixture *f = *state;
-	struct fixture other = {.rig = f->rig, .r = raw_open(f->rig.address)};
-	struct fabric_conn *c = stream_open(&other);
-	struct raw_event g;
-
-	assert_int_equal(raw_lease(f->r, f->h, PROTO_READ, 0, BLOCK, 0, &g), 0);
-	assert_int_equal(move_read(c, g.run.key, 0, 1, 'a'), -ESTALE);
-	fabric_conn_close(c);
-	raw_close(other.r);
-}
-
-static int ring_attach(struct raw *r, const int fds[3], unsigned count)
-{
-	struct proto_header h = {.type = PROTO_RING_ATTACH, .seq = r->seq + 1, .epoch = r->epoch};
-	uint8_t m[PROTO_HEADER_SIZE];
-	union {
-		char bytes[CMSG_SPACE(3 * sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {m, sizeof(m)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-
-	proto_encode(&h, NULL, m, sizeof(m));
-	CMSG_FIRSTHDR(&msg)->cmsg_level = SOL_SOCKET;
-	CMSG_FIRSTHDR(&msg)->cmsg_type = SCM_RIGHTS;
-	CMSG_FIRSTHDR(&msg)->cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds, count * sizeof(int));
-	r->seq++;
-	assert_int_equal(sendmsg(r->fd, &msg, MSG_NOSIGNAL), PROTO_HEADER_SIZE);
-	return raw_answer(r, r->seq);
-}
-
-/* P25, twice: the second replaces the first. */
-static void a_ring_is_attached_and_replaced(void **state)
-{
-	struct fixture *f = *state;
-	struct fabric_conn_options opt = {.ring_bytes = 1 << 20};
-	struct fabric_conn *c;
-	struct raw_event g;
-	int fds[3];
-
-	assert_int_equal(raw_lease(f->r, f->h, PROTO_READ, 0, BLOCK, 0, &g), 0);
-	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(fabric_ring_connect(&opt, fds, &c), 0);
-		assert_int_equal(ring_attach(f->r, fds, 3), 0);
-		for (unsigned k = 0; k < 3; k++)
-			close(fds[k]);
-		assert_int_equal(move_read(c, g.run.key, 0, BLOCK, 'a'), 0);
-		fabric_conn_close(c);
-	}
-}
-
-static void a_ring_of_nonsense_is_refused(void **state)
-{
-	struct fixture *f = *state;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fds[3] = {null, null, null};
-
-	assert_true(ring_attach(f->r, fds, 3) < 0);
-	assert_int_equal(raw_ping(f->r), 0);
-	assert_int_equal(raw_call(f->r, PROTO_RING_ATTACH, 0, NULL), -EINVAL);
-	close(null);
 }
 
 /* --- who holds what, L26 --- */
@@ -797,8 +602,8 @@ static void a_long_list_comes_in_pages(void **state)
 
 int main(void)
 {
-#define T(f)     cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define SHORT(f) cmocka_unit_test_setup_teardown(f, setup_short, teardown)
+#define T(f)     cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define SHORT(f) cmocka_unit_test_setup_teardown(f, fixture_short, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 	    T(a_grant_tells_runs_that_work),
 	    T(a_key_is_no_wider_than_its_lease),
@@ -815,15 +620,9 @@ int main(void)
 	    T(a_lease_during_a_break_waits),
 	    T(releasing_what_one_does_not_hold_succeeds),
 	    T(recalls_that_cross_grants_leave_one_belief),
-	    cmocka_unit_test_setup_teardown(a_release_overtakes_requests_that_wait, setup_one_worker, teardown),
+	    cmocka_unit_test_setup_teardown(a_release_overtakes_requests_that_wait, setup_one_worker, fixture_teardown),
 	    T(closing_the_handle_ends_its_leases),
 	    T(a_client_that_vanishes_leaves_nothing),
-	    T(a_new_data_path_finds_the_old_keys),
-	    T(data_paths_have_a_limit),
-	    T(a_wrong_token_opens_nothing),
-	    T(keys_are_the_sessions_own),
-	    T(a_ring_is_attached_and_replaced),
-	    T(a_ring_of_nonsense_is_refused),
 	    T(leases_are_listed_and_revoked),
 	    T(a_long_list_comes_in_pages),
 	};
