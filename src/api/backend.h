@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What stands behind the public handles: a table of calls, once for a pool in this process (local/) and once for a server
- * (client/). Every public handle begins with its backend, so that api/ only checks arguments and dispatches.
+ * What stands behind the public handles: a table of calls, once for a pool in this process (local/) and once for a
+ * server (client/). Every public handle begins with its backend, so that api/ only checks arguments and dispatches.
  *
  * Ownership: a backend allocates its own lh_* structs, whose first member is the matching *_head below.
  */
@@ -40,7 +40,8 @@ struct lh_backend {
 	int (*fs_sync)(struct lh_fs *fs);
 	int (*fs_stat)(struct lh_fs *fs, struct lh_statfs *out);
 	void (*fs_set_nowait)(struct lh_fs *fs, bool nowait);
-	int (*fs_leases)(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
+	int (*fs_leases)(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
+			 void *ctx);
 	int (*fs_revoke)(struct lh_fs *fs, const struct lh_revoke_filter *filter);
 	int (*fs_lease_stats)(struct lh_fs *fs, struct lh_lease_stats *out);
 	int (*fs_trace)(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
@@ -68,10 +69,12 @@ struct lh_backend {
 	int (*file_punch)(struct lh_file *file, uint64_t off, uint64_t len);
 	int (*file_allocate)(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
 	int (*file_sync)(struct lh_file *file);
-	int (*file_clone_range)(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+	int (*file_clone_range)(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+				uint64_t len);
 	int64_t (*file_relocate)(struct lh_file *file, uint64_t off, uint64_t len);
 	int (*file_extents)(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
-	int (*lease_get)(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt, struct lh_lease **out);
+	int (*lease_get)(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,
+			 struct lh_lease **out);
 	int (*lease_release)(struct lh_lease *lease);
 	ssize_t (*lease_read)(struct lh_lease *lease, void *buf, size_t len, uint64_t off);
 	ssize_t (*lease_write)(struct lh_lease *lease, const void *buf, size_t len, uint64_t off);
@@ -84,8 +87,10 @@ struct lh_backend {
 	void (*buffer_put)(struct lh_fs *fs, void *buf);
 	int (*queue_new)(struct lh_fs *fs, unsigned depth, struct lh_queue **out);
 	void (*queue_free)(struct lh_queue *q);
-	int (*queue_read)(struct lh_queue *q, struct lh_lease *lease, void *buf, size_t len, uint64_t off, void *cookie);
-	int (*queue_write)(struct lh_queue *q, struct lh_lease *lease, const void *buf, size_t len, uint64_t off, void *cookie);
+	int (*queue_read)(struct lh_queue *q, struct lh_lease *lease, void *buf, size_t len, uint64_t off,
+			  void *cookie);
+	int (*queue_write)(struct lh_queue *q, struct lh_lease *lease, const void *buf, size_t len, uint64_t off,
+			   void *cookie);
 	int (*queue_wait)(struct lh_queue *q, unsigned min, struct lh_completion *out, unsigned max);
 	int (*event_fd)(struct lh_fs *fs);
 	int (*event_next)(struct lh_fs *fs, struct lh_event *out);

@@ -110,6 +110,7 @@ struct lh_lease {
 	uint64_t deadline_ns; /* as in LEASE_GET */
 	struct range window;  /* as asked, bytes */
 	atomic_ullong faults, recalls, revocations;
+	atomic_uint queued; /* operations that queues have not handed back */
 
 	struct lock lock; /* PIN */
 	struct cond changed;

@@ -84,7 +84,8 @@ int client_file_close(struct lh_file *file)
 		lock_drop(&fs->lock);
 		if (!lease)
 			break;
-		client_lease_release(lease);
+		if (client_lease_release(lease) == -EBUSY)
+			return -EBUSY;
 	}
 	err = conn_do(fs->conn, PROTO_FILE_CLOSE, 0, &body);
 	lock_take(&fs->lock);

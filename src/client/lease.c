@@ -81,8 +81,12 @@ int client_lease_release(struct lh_lease *lease)
 {
 	struct lh_fs *fs = lease_session(lease);
 	union proto_body body = {.lease_release = {.range = {0, UINT64_MAX}}};
+	unsigned queued = atomic_load(&lease->queued);
 	int err = 0;
 
+	if (queued)
+		return fail(-EBUSY, "%u operations of queues on this lease are outstanding; wait for them first",
+			    queued);
 	body.lease_release.lease = lease_unlink(fs, lease, &body.lease_release.seq);
 	client_events_forget(lease);
 	/* Answered when the keys are dead (P47), the earlier ones' too: releases take effect in their order (P30). */

@@ -163,6 +163,7 @@ static int queue_add(struct lh_queue *q, const struct slot *want)
 	q->free = s->next;
 	q->used++;
 	*s = *want;
+	atomic_fetch_add(&s->lease->queued, 1);
 	if (!slot_fly(q, s))
 		list_add(&q->heal, s);
 	return 0;
@@ -225,6 +226,7 @@ static unsigned hand_out(struct lh_queue *q, struct lh_completion *out, unsigned
 			result = client_lease_move(s->lease, s->buf, s->len, s->off, s->dir);
 		}
 		out[n++] = (struct lh_completion){.cookie = s->cookie, .result = result};
+		atomic_fetch_sub(&s->lease->queued, 1);
 		slot_put(q, s);
 	}
 	return n;

@@ -220,6 +220,9 @@ static void a_queue_heals(void **state)
 	}
 	/* Past the end of the file, within the lease. */
 	assert_ok(lh_queue_read(q, r, buf, 16 * KIB, MIB - BLOCK, NULL));
+	/* A lease that a queue still uses does not go. */
+	assert_int_equal(lh_lease_release(r), -EBUSY);
+	assert_int_equal(lh_file_close(fa), -EBUSY);
 	assert_int_equal(lh_queue_wait(q, 1, done, 64), 1);
 	assert_int_equal(done[0].result, BLOCK);
 	assert_int_equal(lh_queue_wait(q, 1, done, 64), 0);
