@@ -4,14 +4,14 @@
  *
  * The same calls work on a pool in this process and on a server:
  *
- *	lh_fs_open("/dev/shm/a.pool", ...)	a pool file; "mem:256M" makes an anonymous one that ends with the process
- *	lh_fs_open("unix:/run/lh.sock", ...)	a server on this host: direct access through shared memory ("ring")
+ *	lh_fs_open("/dev/shm/a.pool", ...)	a pool file; "mem:256M" makes an anonymous one that ends with the
+ *process lh_fs_open("unix:/run/lh.sock", ...)	a server on this host: direct access through shared memory ("ring")
  *	lh_fs_open("tcp:127.0.0.1:7070", ...)	a server over TCP (loopback only in this version): "stream"
  *
  * Conventions for every call, unless it says otherwise:
  *   - returns 0 (or a count) on success, a negative errno on failure; lh_error_text() then has a sentence for people:
- *     what was wrong, where, what to do. Errors that any call may return besides its own: -ENOMEM; remote: -ENOTCONN (the
- *     server is gone; nothing acknowledged is lost), -EPROTO (the peer broke the protocol; the session has ended).
+ *     what was wrong, where, what to do. Errors that any call may return besides its own: -ENOMEM; remote: -ENOTCONN
+ *(the server is gone; nothing acknowledged is lost), -EPROTO (the peer broke the protocol; the session has ended).
  *   - may block (on the medium, on a peer, on a break of somebody's lease until its deadline).
  *   - is thread safe. A handle may be used by many threads, but closed by one, after the others have returned.
  *   - offsets and lengths are bytes; paths are absolute inside the filesystem, at most 4096 bytes, names at most 255.
@@ -36,23 +36,27 @@ extern "C" {
 
 #define LH_VERSION "0.1.0"
 
-struct lh_fs;	  /* an open filesystem: one session */
-struct lh_file;	  /* an open file; leases belong to it and end with it (L24) */
-struct lh_dir;	  /* an open directory */
+struct lh_fs;     /* an open filesystem: one session */
+struct lh_file;   /* an open file; leases belong to it and end with it (L24) */
+struct lh_dir;    /* an open directory */
 struct lh_lease;  /* a layout lease on a byte range of an open file */
 struct lh_queue;  /* asynchronous direct reads and writes */
 struct lh_server; /* serves an in-process filesystem to others */
 
-/* The sentence that belongs to this thread's last failed call; "" when there is none. Never NULL. Does not block. */
+/*
+ * What this thread's last call had to say when it failed: read it before the next call, which replaces or clears it.
+ * "" when there is nothing. Never NULL. Does not block.
+ */
 LH_API const char *lh_error_text(void);
 
-/* ---- a pool -------------------------------------------------------------------------------------------------------- */
+/* ---- a pool --------------------------------------------------------------------------------------------------------
+ */
 
 struct lh_make_options {
 	uint32_t size;
-	uint32_t mode;	    /* of the root directory; 0: 0755. It belongs to the caller's effective uid and gid */
+	uint32_t mode;      /* of the root directory; 0: 0755. It belongs to the caller's effective uid and gid */
 	uint64_t pool_size; /* bytes, 16 MiB to 16 TiB; 0 only for devices: all of it */
-	bool overwrite;	    /* an existing file with content is -EEXIST without it */
+	bool overwrite;     /* an existing file with content is -EEXIST without it */
 	char class_out[32]; /* filled: "cache-flush", "msync" or "volatile" */
 	char kind_out[32];  /* filled: "plain file", "tmpfs", "hugetlbfs", "FS-DAX", "device DAX" */
 	uint64_t pool_size_out;
@@ -62,29 +66,31 @@ struct lh_make_options {
  * -EINVAL size, -EEXIST, -EBUSY another process owns it (text names the pid), -ENOSPC, -EACCES, -ENOENT, -ENODEV.
  */
 LH_API int lh_pool_make(const char *path, struct lh_make_options *opt);
-/* Offline check; the pool must not be open. Findings go to out (one JSON object when json). Returns the number of findings; -errno when it cannot look. */
+/* Offline check; the pool must not be open. Findings go to out (one JSON object when json). Returns the number of
+ * findings; -errno when it cannot look. */
 LH_API int lh_pool_check(const char *path, FILE *out, bool json);
 /* Offline: prints every structure on the medium. */
 LH_API int lh_pool_dump(const char *path, FILE *out, bool json);
 
-/* ---- a filesystem --------------------------------------------------------------------------------------------------- */
+/* ---- a filesystem ---------------------------------------------------------------------------------------------------
+ */
 
 enum lh_fabric { LH_FABRIC_AUTO, LH_FABRIC_STREAM, LH_FABRIC_RING, LH_FABRIC_NONE };
 
 struct lh_open_options {
 	uint32_t size;
 	bool read_only;
-	enum lh_fabric fabric;	 /* remote: AUTO is ring for unix:, stream for tcp:; NONE uses calls only */
-	uint64_t deadline_ns;	 /* in process: default deadline D of leases; 0: 1 s */
-	uint64_t deadline_max_ns; /* in process: nobody may ask for more; 0: 60 s */
-	uint64_t spin_ns;	 /* how long waiting for direct I/O spins before it sleeps; 0: 50 µs */
+	enum lh_fabric fabric;       /* remote: AUTO is ring for unix:, stream for tcp:; NONE uses calls only */
+	uint64_t deadline_ns;        /* in process: default deadline D of leases; 0: 1 s */
+	uint64_t deadline_max_ns;    /* in process: nobody may ask for more; 0: 60 s */
+	uint64_t spin_ns;            /* how long waiting for direct I/O spins before it sleeps; 0: 50 µs */
 	uint64_t connect_timeout_ns; /* remote; 0: 5 s */
-	uint64_t ring_bytes;	 /* ring: shared memory for data; 0: 16 MiB */
+	uint64_t ring_bytes;         /* ring: shared memory for data; 0: 16 MiB */
 };
 /*
- * Errors: -EMEDIUMTYPE not a pool, -EPROTONOSUPPORT version or feature unknown, -EUCLEAN or -EBADMSG damaged (text names the
- * rule of docs/format.md), -EBUSY owned by another process, -ECONNREFUSED, -ETIMEDOUT, -ENOENT, -EACCES,
- * -EINVAL address.
+ * Errors: -EMEDIUMTYPE not a pool, -EPROTONOSUPPORT version or feature unknown, -EROFS a feature that this program may
+ * only read, -EUCLEAN or -EBADMSG damaged or too short (the text names the rule of docs/format.md), -EBUSY owned by
+ * another process, -ECONNREFUSED, -ETIMEDOUT, -ENOENT, -EACCES, -EINVAL address.
  */
 LH_API int lh_fs_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out);
 /* Handles of the filesystem must be closed before. In process: unmounts (L36). NULL is allowed. */
@@ -105,21 +111,24 @@ struct lh_statfs {
 };
 LH_API int lh_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
 
-/* For the calls of this session: breaks are not waited for; the call returns -EWOULDBLOCK and the break goes on (L9). */
+/* For the calls of this session: breaks are not waited for; the call returns -EWOULDBLOCK and the break goes on (L9).
+ */
 LH_API void lh_fs_set_nowait(struct lh_fs *fs, bool nowait);
 
-/* ---- names ----------------------------------------------------------------------------------------------------------- */
+/* ---- names
+ * ----------------------------------------------------------------------------------------------------------- */
 
 struct lh_stat {
 	uint32_t size_of; /* of this struct, set by the caller */
-	uint32_t mode;	  /* type and permissions, as st_mode */
+	uint32_t mode;    /* type and permissions, as st_mode */
 	uint64_t ino;
 	uint32_t nlink, uid, gid, reserved;
-	uint64_t size;	 /* bytes */
-	uint64_t blocks; /* allocated, of block_size */
+	uint64_t size;                                  /* bytes */
+	uint64_t blocks;                                /* allocated, of block_size */
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* since 1970 */
 };
-/* follow: the last symbolic link too. -ENOENT, -ENOTDIR, -EACCES, -ELOOP, -ENAMETOOLONG (for all calls that take a path). */
+/* follow: the last symbolic link too. -ENOENT, -ENOTDIR, -EACCES, -ELOOP, -ENAMETOOLONG (for all calls that take a
+ * path). */
 LH_API int lh_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out);
 LH_API int lh_path_mkdir(struct lh_fs *fs, const char *path, uint32_t mode);
 LH_API int lh_path_rmdir(struct lh_fs *fs, const char *path);
@@ -150,9 +159,11 @@ LH_API int lh_dir_next(struct lh_dir *dir, struct lh_dirent *out);
 LH_API void lh_dir_seek(struct lh_dir *dir, uint64_t cookie);
 LH_API void lh_dir_close(struct lh_dir *dir);
 
-/* ---- files ----------------------------------------------------------------------------------------------------------- */
+/* ---- files
+ * ----------------------------------------------------------------------------------------------------------- */
 
-/* flags as open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW; mode: permissions of a new file. */
+/* flags as open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW; mode: permissions of a
+ * new file. */
 LH_API int lh_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
 /* Releases the leases of the file that are still held. NULL is allowed. */
 LH_API int lh_file_close(struct lh_file *file);
@@ -167,8 +178,10 @@ LH_API int lh_file_punch(struct lh_file *file, uint64_t off, uint64_t len);
 LH_API int lh_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
 /* Data and metadata of the file are durable on return. */
 LH_API int lh_file_sync(struct lh_file *file);
-/* Shares blocks; offsets and len are multiples of the block size (len 0: to the source's end). Both files are of one filesystem, else -EXDEV. */
-LH_API int lh_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+/* Shares blocks; offsets and len are multiples of the block size (len 0: to the source's end). Both files are of one
+ * filesystem, else -EXDEV. */
+LH_API int lh_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+			       uint64_t len);
 /* Moves the blocks of the range elsewhere, content unchanged; returns how many blocks moved. */
 LH_API int64_t lh_file_relocate(struct lh_file *file, uint64_t off, uint64_t len);
 
@@ -183,17 +196,19 @@ struct lh_extent {
 /* Fills at most max extents of the range, holes left out; returns how many there are from off on (at most max). */
 LH_API int lh_file_extents(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
 
-/* ---- leases and direct access ------------------------------------------------------------------------------------------ */
+/* ---- leases and direct access
+ * ------------------------------------------------------------------------------------------ */
 
-#define LH_LEASE_READ	1u
-#define LH_LEASE_WRITE	2u
-#define LH_LEASE_NOWAIT 4u  /* -EAGAIN instead of waiting */
-#define LH_LEASE_MANUAL 8u  /* the library does not release on recall; the application must (by lh_event_next), or is forced */
-#define LH_LEASE_NOW	16u /* deadline 0: this lease is revoked without notice */
+#define LH_LEASE_READ   1u
+#define LH_LEASE_WRITE  2u
+#define LH_LEASE_NOWAIT 4u /* -EAGAIN instead of waiting */
+#define LH_LEASE_MANUAL                                                                                                \
+	8u /* the library does not release on recall; the application must (by lh_event_next), or is forced */
+#define LH_LEASE_NOW 16u /* deadline 0: this lease is revoked without notice */
 
 struct lh_lease_options {
 	uint32_t size;
-	uint32_t flags;	      /* LH_LEASE_* */
+	uint32_t flags;       /* LH_LEASE_* */
 	uint64_t deadline_ns; /* 0: the pool's default */
 };
 /*
@@ -206,31 +221,34 @@ LH_API int lh_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const 
 			struct lh_lease **out);
 /* Gives it back and frees the handle. Direct operations on it must have completed. NULL is allowed. */
 LH_API int lh_lease_release(struct lh_lease *lease);
-/* Direct access: one-sided, without a call to the server while the lease stands. Faults when it is gone (MANUAL: -ESTALE). */
+/* Direct access: one-sided, without a call to the server while the lease stands. Faults when it is gone (MANUAL:
+ * -ESTALE). */
 LH_API ssize_t lh_lease_read(struct lh_lease *lease, void *buf, size_t len, uint64_t off);
 /* The bytes are in the pool when it returns; durable after lh_lease_commit. The size of the file grows at commit. */
 LH_API ssize_t lh_lease_write(struct lh_lease *lease, const void *buf, size_t len, uint64_t off);
-/* L28: durable on return, size and mtime updated. -EIO when the server restarted since the write: the range may be lost. */
+/* L28: durable on return, size and mtime updated. -EIO when the server restarted since the write: the range may be
+ * lost. */
 LH_API int lh_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len);
 
 struct lh_lease_state {
 	uint32_t size;
-	uint32_t mode;	  /* LH_LEASE_READ or LH_LEASE_WRITE */
-	uint64_t number;  /* the filesystem's number of it now; changes when it heals */
+	uint32_t mode;   /* LH_LEASE_READ or LH_LEASE_WRITE */
+	uint64_t number; /* the filesystem's number of it now; changes when it heals */
 	uint64_t off, len;
-	bool held;	  /* false: recalled or revoked, and not faulted in again yet */
-	uint64_t faults;  /* times that it was got again */
+	bool held;                     /* false: recalled or revoked, and not faulted in again yet */
+	uint64_t faults;               /* times that it was got again */
 	uint64_t recalls, revocations; /* notices, and how many ended by force */
 };
 LH_API int lh_lease_state(struct lh_lease *lease, struct lh_lease_state *out);
-/* The layout behind the lease: as lh_file_extents, with key = the number that a fabric uses. For looking and for tests. */
+/* The layout behind the lease: as lh_file_extents, with key = the number that a fabric uses. For looking and for tests.
+ */
 struct lh_lease_extent {
 	uint64_t file_off, len, key, key_off; /* bytes from key_off of key */
 };
 LH_API int lh_lease_extents(struct lh_lease *lease, struct lh_lease_extent *out, unsigned max);
 /*
  * Tests and demonstrations: uses a key as a hostile client would, with no lease, no check, no healing.
- * -ESTALE dead or unknown key, -EACCES direction, -ERANGE.
+ * -ESTALE dead or unknown key, -EACCES direction, -ERANGE outside the key, -EINVAL an offset that wraps.
  */
 LH_API ssize_t lh_raw_read(struct lh_fs *fs, uint64_t key, uint64_t key_off, void *buf, size_t len);
 LH_API ssize_t lh_raw_write(struct lh_fs *fs, uint64_t key, uint64_t key_off, const void *buf, size_t len);
@@ -245,7 +263,8 @@ LH_API int lh_queue_new(struct lh_fs *fs, unsigned depth, struct lh_queue **out)
 LH_API void lh_queue_free(struct lh_queue *q);
 /* buf belongs to the queue until its completion. -EBUSY: depth reached. Inside one lease; -ERANGE otherwise. */
 LH_API int lh_queue_read(struct lh_queue *q, struct lh_lease *lease, void *buf, size_t len, uint64_t off, void *cookie);
-LH_API int lh_queue_write(struct lh_queue *q, struct lh_lease *lease, const void *buf, size_t len, uint64_t off, void *cookie);
+LH_API int lh_queue_write(struct lh_queue *q, struct lh_lease *lease, const void *buf, size_t len, uint64_t off,
+			  void *cookie);
 struct lh_completion {
 	void *cookie;
 	ssize_t result; /* bytes or -errno */
@@ -253,24 +272,27 @@ struct lh_completion {
 /* Waits for at least min completions (at most what is outstanding), returns up to max. */
 LH_API int lh_queue_wait(struct lh_queue *q, unsigned min, struct lh_completion *out, unsigned max);
 
-/* ---- recalls as events --------------------------------------------------------------------------------------------------- */
+/* ---- recalls as events
+ * --------------------------------------------------------------------------------------------------- */
 
 enum lh_event_type { LH_EVENT_RECALL = 1, LH_EVENT_REVOKED = 2 };
 struct lh_event {
 	uint32_t size;
-	uint32_t type;		 /* enum lh_event_type */
-	struct lh_lease *lease;	 /* of a MANUAL lease; do not use after its release */
-	uint64_t off, len;	 /* the range that must go, or went */
+	uint32_t type;             /* enum lh_event_type */
+	struct lh_lease *lease;    /* of a MANUAL lease; do not use after its release */
+	uint64_t off, len;         /* the range that must go, or went */
 	uint64_t deadline_left_ns; /* recall: when it was read */
-	bool stop;		 /* the data is going away (truncate, punch); false: drain, it stays valid until released */
+	bool stop; /* the data is going away (truncate, punch); false: drain, it stays valid until released */
 	char reason[32];
 };
-/* Becomes readable (poll, epoll) when an event is waiting. The library's; do not read or close it. Events exist for MANUAL leases. */
+/* Becomes readable (poll, epoll) when an event is waiting. The library's; do not read or close it. Events exist for
+ * MANUAL leases. */
 LH_API int lh_event_fd(struct lh_fs *fs);
 /* 1: an event; 0: none. Does not block. */
 LH_API int lh_event_next(struct lh_fs *fs, struct lh_event *out);
 
-/* ---- who holds what ------------------------------------------------------------------------------------------------------ */
+/* ---- who holds what
+ * ------------------------------------------------------------------------------------------------------ */
 
 struct lh_lease_info {
 	uint32_t size;
@@ -281,9 +303,12 @@ struct lh_lease_info {
 	char host[64], state[16]; /* "granted", "recalling" */
 	uint64_t off, len, bytes, pinned_bytes, age_ns, recall_left_ns;
 };
-/* Calls each() for every lease that the caller may see (root and the pool's owner: all; others: their own uid's). path NULL: all files. */
-LH_API int lh_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
-/* Revokes by force, now. Root or the pool's owner, else -EPERM. Zero fields do not filter; all zero is -EINVAL. Returns how many. */
+/* Calls each() for every lease that the caller may see (root and the pool's owner: all; others: their own uid's). path
+ * NULL: all files. */
+LH_API int lh_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
+			void *ctx);
+/* Revokes by force, now. Root or the pool's owner, else -EPERM. Zero fields do not filter; all zero is -EINVAL. Returns
+ * how many. */
 struct lh_revoke_filter {
 	uint32_t size;
 	bool by_uid;
@@ -311,11 +336,13 @@ struct lh_trace {
 /* Start with *cursor 0. Returns how many were copied. */
 LH_API int lh_fs_trace(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
 
-/* ---- serving --------------------------------------------------------------------------------------------------------------- */
+/* ---- serving
+ * --------------------------------------------------------------------------------------------------------------- */
 
 struct lh_server_options {
 	uint32_t size;
-	uint32_t tcp_uid, tcp_gid; /* who TCP clients are (they cannot prove anything without TLS); 0 with tcp_as_given false: 65534 */
+	uint32_t tcp_uid, tcp_gid; /* who TCP clients are (they cannot prove anything without TLS); 0 with tcp_as_given
+				      false: 65534 */
 	bool tcp_as_given;
 	uint32_t sessions_max; /* 0: 10,000 */
 	uint64_t spin_ns;      /* movers; 0: 50 µs */
@@ -323,9 +350,11 @@ struct lh_server_options {
 };
 /*
  * Serves fs (in process) on an address, "unix:PATH" or "tcp:HOST:PORT" (loopback only; port 0 picks one). May be called
- * for several addresses. Returns at once; threads serve. -EADDRINUSE, -EACCES, -EOPNOTSUPP (not loopback: TLS is not there yet).
+ * for several addresses. Returns at once; threads serve. -EADDRINUSE, -EACCES, -EOPNOTSUPP (not loopback: TLS is not
+ * there yet).
  */
-LH_API int lh_server_start(struct lh_fs *fs, const char *address, const struct lh_server_options *opt, struct lh_server **out);
+LH_API int lh_server_start(struct lh_fs *fs, const char *address, const struct lh_server_options *opt,
+			   struct lh_server **out);
 /* "unix:..." or "tcp:127.0.0.1:PORT" with the real port. */
 LH_API const char *lh_server_address(const struct lh_server *server);
 /* Ends every session: their leases are revoked and drained. */

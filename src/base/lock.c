@@ -13,7 +13,7 @@
 
 static const char *const rank_names[LOCK_RANK_COUNT] = {
 #define X(name, what) [RANK_##name] = #name,
-	LOCK_RANKS(X)
+    LOCK_RANKS(X)
 #undef X
 };
 
@@ -191,7 +191,8 @@ void cond_wait(struct cond *c, struct lock *l)
 
 int cond_wait_until(struct cond *c, struct lock *l, uint64_t deadline_ns)
 {
-	struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NS_PER_SEC), .tv_nsec = (long)(deadline_ns % NS_PER_SEC)};
+	struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NS_PER_SEC),
+			      .tv_nsec = (long)(deadline_ns % NS_PER_SEC)};
 	int err;
 
 	if (deadline_ns == UINT64_MAX) {

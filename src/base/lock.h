@@ -31,7 +31,7 @@ enum lock_rank {
 #define X(name, what) RANK_##name,
 	LOCK_RANKS(X)
 #undef X
-	LOCK_RANK_COUNT
+	    LOCK_RANK_COUNT
 };
 
 struct lock {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Messages of background work, one line each to standard error: time, level, area, text. Logged once, where the decision
- * is made. LEASEHOLD_LOG=error|warn|info|debug sets the level; warn is the default.
+ * Messages of background work, one line each to standard error: time, level, area, text. Logged once, where the
+ * decision is made. LEASEHOLD_LOG=error|warn|info|debug sets the level; warn is the default.
  */
 #ifndef LH_BASE_LOG_H
 #define LH_BASE_LOG_H

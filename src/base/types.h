@@ -98,9 +98,9 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-#define ARRAY_LEN(a)	       (sizeof(a) / sizeof((a)[0]))
-#define likely(x)	       __builtin_expect(!!(x), 1)
-#define unlikely(x)	       __builtin_expect(!!(x), 0)
+#define ARRAY_LEN(a)          (sizeof(a) / sizeof((a)[0]))
+#define likely(x)             __builtin_expect(!!(x), 1)
+#define unlikely(x)           __builtin_expect(!!(x), 0)
 #define container_of(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
 
 #endif

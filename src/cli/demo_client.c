@@ -26,11 +26,11 @@
 
 #define READ_BLOCKS_MAX  64u
 #define WRITE_BLOCKS_MAX 16u
-#define KEYS_MAX 64u /* tried when dead */
+#define KEYS_MAX         64u /* tried when dead */
 /* That a client can have at once: all of them are looked up before a key is called dead. */
-#define LIVE_MAX 8192u
-#define DEAD_TRIES       50u
-#define COMMIT_EVERY     8u
+#define LIVE_MAX     8192u
+#define DEAD_TRIES   50u
+#define COMMIT_EVERY 8u
 /* A gap between two turns of the loop that only SIGSTOP explains. */
 #define STOPPED_NS (700 * NS_PER_MS)
 

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The lease arbiter: grants, breaks, recalls, deadlines, forced revocation, gates, receipts, and the table of who holds
- * what. It knows objects (numbers), byte ranges, sessions, handles and a clock; nothing of files, blocks, sockets, devices.
+ * what. It knows objects (numbers), byte ranges, sessions, handles and a clock; nothing of files, blocks, sockets,
+ * devices.
  *
  * A lease is one number over a set of byte ranges of one object, in one mode, belonging to one handle of one session.
- * Recalls are for ranges (L4): releasing a part leaves the rest of the lease granted. Every change of a lease raises its
- * sequence number `seq`, which goes out with every grant and recall (L11).
+ * Recalls are for ranges (L4): releasing a part leaves the rest of the lease granted. Every change of a lease raises
+ * its sequence number `seq`, which goes out with every grant and recall (L11).
  *
- * Who is the caller in "everyone but the caller" (L1, L5, L21)? The session: path calls have no handle, and a process that
- * cuts its own file needs no message to itself.
+ * Who is the caller in "everyone but the caller" (L1, L5, L21)? The session: path calls have no handle, and a process
+ * that cuts its own file needs no message to itself.
  *
  * States: docs/semantics.md figure 1; a part of a lease under recall makes the lease RECALLING until that part is gone.
  *
- * Locks: LEASE (of the object's shard), LEDGER. Callbacks (recall, revoked, drain, gone) are called with none of ours held,
- * and may be called with the fs's INODE lock held by the calling thread (lease_own_drain), so they must not take INODE.
- * recall and revoked may call lease_release; drain and gone must not call the arbiter at all.
+ * Locks: LEASE (of the object's shard), LEDGER. Callbacks (recall, revoked, drain, gone) are called with none of ours
+ * held, and may be called with the fs's INODE lock held by the calling thread (lease_own_drain), so they must not take
+ * INODE. recall and revoked may call lease_release; drain and gone must not call the arbiter at all.
  */
 #ifndef LH_LEASE_LEASE_H
 #define LH_LEASE_LEASE_H
@@ -57,7 +58,7 @@ enum lease_reason {
 #define X(n, t) LEASE_FOR_##n,
 	LEASE_REASONS(X)
 #undef X
-	LEASE_REASON_COUNT
+	    LEASE_REASON_COUNT
 };
 const char *lease_reason_name(enum lease_reason r);
 const char *lease_state_name(enum lease_state s);
@@ -69,11 +70,11 @@ struct lease_clock {
 };
 
 struct lease_options {
-	struct lease_clock clock; /* now_ns NULL: CLOCK_MONOTONIC */
-	uint64_t deadline_ns;	  /* pool default D; 0: 1 s */
-	uint64_t deadline_max_ns; /* a lease or a break may not ask for more; 0: 60 s */
+	struct lease_clock clock;    /* now_ns NULL: CLOCK_MONOTONIC */
+	uint64_t deadline_ns;        /* pool default D; 0: 1 s */
+	uint64_t deadline_max_ns;    /* a lease or a break may not ask for more; 0: 60 s */
 	uint32_t session_leases_max; /* 0: 65,536; over it grants get -EDQUOT */
-	bool no_timer_thread;	  /* tests with a fake clock drive expiry by lease_tick */
+	bool no_timer_thread;        /* tests with a fake clock drive expiry by lease_tick */
 };
 
 /* Embedded in what the fs leases (its inode). One atomic load tells that nothing was ever leased here (L3). */
@@ -99,7 +100,8 @@ struct lease_recall {
 struct lease_session_ops {
 	/* Send the notice. Must not block (queue it). */
 	void (*recall)(void *ctx, const struct lease_recall *r);
-	/* The range was taken by force: deadline, administrator, unmount. Its pins are drained already. Must not block. */
+	/* The range was taken by force: deadline, administrator, unmount. Its pins are drained already. Must not block.
+	 */
 	void (*revoked)(void *ctx, const struct lease_recall *r);
 };
 
@@ -111,10 +113,10 @@ struct lease_identity {
 };
 
 /*
- * A pin consumer attached to a lease: something through which a device reaches the lease's bytes. drain must make [range)
- * of the lease unreachable and return only when the device has proven it; it never waits for a peer (microseconds). What
- * the device reaches of the lease outside the range must keep working, possibly under a new key. Idempotent.
- * gone tells that the whole lease ended and the pin will not be called again: the consumer frees itself.
+ * A pin consumer attached to a lease: something through which a device reaches the lease's bytes. drain must make
+ * [range) of the lease unreachable and return only when the device has proven it; it never waits for a peer
+ * (microseconds). What the device reaches of the lease outside the range must keep working, possibly under a new key.
+ * Idempotent. gone tells that the whole lease ended and the pin will not be called again: the consumer frees itself.
  */
 struct lease_pin_ops {
 	void (*drain)(void *pin, struct range range);
@@ -159,27 +161,29 @@ struct lease_grant {
 };
 /*
  * Grants, or -EAGAIN when a gate is closed on the range (then lease_gate_wait without locks, and try again), -EDQUOT,
- * -ENOMEM, -EINVAL (empty range, no mode), -ESHUTDOWN after lease_unmount or while the session closes. Never waits; called
- * with the fs's INODE lock held, so that what it promises is true.
+ * -ENOMEM, -EINVAL (empty range, no mode), -ESHUTDOWN after lease_unmount or while the session closes. Never waits;
+ * called with the fs's INODE lock held, so that what it promises is true.
  */
 int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, struct lease_grant *out);
-/* Waits until no gate touches the range: 0; -ETIMEDOUT after deadline_ns (absolute, UINT64_MAX for ever). No lock held. */
+/* Waits until no gate touches the range: 0; -ETIMEDOUT after deadline_ns (absolute, UINT64_MAX for ever). No lock held.
+ */
 int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns);
 
 /*
  * Attaches a consumer: -ESTALE unless the lease is GRANTED and as it was granted: no part released, recalled, or moved
- * (lease_own_drain) since, that is, seq is still the grant's. Then the consumer takes back what it prepared; -ENOMEM too.
- * First attach, then let the device in: a key that works before the attach may outlive the receipt (I3). From the attach
- * on drain may be called at any moment, also before the first key exists; the consumer must not open what was drained.
- * Between grant and attach hold INODE (shared), or the blocks may have moved (then the attach fails). bytes is the charge
- * until the lease ends (stats, listings).
+ * (lease_own_drain) since, that is, seq is still the grant's. Then the consumer takes back what it prepared; -ENOMEM
+ * too. First attach, then let the device in: a key that works before the attach may outlive the receipt (I3). From the
+ * attach on drain may be called at any moment, also before the first key exists; the consumer must not open what was
+ * drained. Between grant and attach hold INODE (shared), or the blocks may have moved (then the attach fails). bytes is
+ * the charge until the lease ends (stats, listings).
  */
-int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin, uint64_t bytes);
+int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin,
+		     uint64_t bytes);
 
 /*
- * The holder gives a range back (RANGE_ALL: everything). Drains the range's pins, then wakes breakers. A number that this
- * session does not hold counts as released: 0 (L11). The session's own releases only. -ENOMEM only when a part in the
- * middle is given back and there is no memory to remember two ends. Waits only for a drain that is under way.
+ * The holder gives a range back (RANGE_ALL: everything). Drains the range's pins, then wakes breakers. A number that
+ * this session does not hold counts as released: 0 (L11). The session's own releases only. -ENOMEM only when a part in
+ * the middle is given back and there is no memory to remember two ends. Waits only for a drain that is under way.
  */
 int lease_release(struct lease_session *s, uint64_t lease, struct range range);
 /* L24: the last close of a handle. Its leases are drained and gone when it returns. */
@@ -187,7 +191,8 @@ void lease_handle_close(struct lease_session *s, uint64_t handle);
 
 /* --- breaking: the fs's side ------------------------------------------------------------------------------------- */
 
-/* false: nothing is leased or gated here, and nothing can be while the caller holds INODE exclusively (L3). One load. */
+/* false: nothing is leased or gated here, and nothing can be while the caller holds INODE exclusively (L3). One load.
+ */
 static inline bool lease_busy(const struct lease_anchor *an)
 {
 #ifdef LH_NO_ARBITER
@@ -207,13 +212,13 @@ struct lease_break_args {
 	enum lease_reason reason;
 	enum lease_kind kind;
 	const struct lease_session *owner; /* not broken; NULL breaks everyone */
-	uint64_t deadline_ns;		   /* how long at most; 0: each lease's own; LEASE_DEADLINE_NOW: force at once */
+	uint64_t deadline_ns; /* how long at most; 0: each lease's own; LEASE_DEADLINE_NOW: force at once */
 };
 /*
  * Closes the gate (new grants on the range wait, I6; everyone's, the owner's too), sends the recalls. Never waits for a
- * holder. No lock held. The effective deadline of a lease is the smaller of its own and the break's, from now; whoever has
- * none left gets no recall but is forced before the call returns. -EINVAL (empty range, no modes); -ENOMEM, after which
- * some may have been recalled for nothing.
+ * holder. No lock held. The effective deadline of a lease is the smaller of its own and the break's, from now; whoever
+ * has none left gets no recall but is forced before the call returns. -EINVAL (empty range, no modes); -ENOMEM, after
+ * which some may have been recalled for nothing.
  */
 int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *args, struct lease_break **out);
 /* Waits until every one has released or was revoked (always ends, L7). No lock of ours or the fs's held (asserted). */
@@ -231,16 +236,17 @@ void lease_break_detach(struct lease_break *b);
 /*
  * L5: the caller's own pins that reach the range are drained; its leases stay granted and their seq rises. Called under
  * INODE exclusive, always before lease_drained: it also makes sure that no pin prepared for the old blocks is attached.
- * After the move lease_own_each calls `each` for every pin of the caller's leases there (not for leases without one), so
- * that the fs can have it placed anew; from then on the pin counts as reaching the part again. -ENOMEM.
+ * After the move lease_own_each calls `each` for every pin of the caller's leases there (not for leases without one),
+ * so that the fs can have it placed anew; from then on the pin counts as reaching the part again. -ENOMEM.
  */
 int lease_own_drain(struct lease_anchor *an, struct range range, const struct lease_session *owner);
 int lease_own_each(struct lease_anchor *an, struct range range, const struct lease_session *owner,
-		   void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part, void *pin),
+		   void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
+				void *pin),
 		   void *ctx);
 /*
- * The receipt: 0 and *out when no pin of anybody reaches the range, and none can be attached that would (a lease as fresh
- * as granted counts as a pin in the making); else -EBUSY. Under INODE exclusive, or with the gate closed.
+ * The receipt: 0 and *out when no pin of anybody reaches the range, and none can be attached that would (a lease as
+ * fresh as granted counts as a pin in the making); else -EBUSY. Under INODE exclusive, or with the gate closed.
  */
 int lease_drained(struct lease_anchor *an, struct range range, struct drained *out);
 
@@ -261,14 +267,14 @@ struct lease_info {
 int lease_list(struct lease_arbiter *a, uint64_t object, uint64_t session,
 	       void (*each)(void *ctx, const struct lease_info *info), void *ctx);
 /*
- * L26: revokes by force now: filters that are 0 do not filter (uid: UINT32_MAX). Returns how many, when they are drained;
- * -ENOMEM, after which some may be left. Logged as audit lines.
+ * L26: revokes by force now: filters that are 0 do not filter (uid: UINT32_MAX). Returns how many, when they are
+ * drained; -ENOMEM, after which some may be left. Logged as audit lines.
  */
 int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,
 		 const char *asked_by);
 /*
- * L36: no more grants; revokes all with LEASE_FOR_UNMOUNT after at most deadline_ns of notice (0: at once); returns when
- * all are drained.
+ * L36: no more grants; revokes all with LEASE_FOR_UNMOUNT after at most deadline_ns of notice (0: at once); returns
+ * when all are drained.
  */
 void lease_unmount(struct lease_arbiter *a, uint64_t deadline_ns);
 
@@ -282,13 +288,15 @@ struct lease_trace {
 	uint64_t took_ns; /* release, revoke: since the recall; break: from start to the last holder gone */
 	enum lease_event event;
 	enum lease_reason reason; /* LEASE_REASON_COUNT: nobody wanted it (grant, release of one's own accord) */
-	enum lease_mode mode;	  /* 0 for breaks; their session is the caller's, 0 without one */
+	enum lease_mode mode;     /* 0 for breaks; their session is the caller's, 0 without one */
 };
-/* Copies up to max events after *cursor (start with 0) and advances it; returns how many. Events that fell out are skipped. */
+/* Copies up to max events after *cursor (start with 0) and advances it; returns how many. Events that fell out are
+ * skipped. */
 unsigned lease_trace_read(struct lease_arbiter *a, uint64_t *cursor, struct lease_trace *out, unsigned max);
 
 struct lease_stats {
-	uint64_t grants, releases, recalls, breaks, breaks_waited, released_in_time, forced, leases, sessions, pinned_bytes;
+	uint64_t grants, releases, recalls, breaks, breaks_waited, released_in_time, forced, leases, sessions,
+	    pinned_bytes;
 };
 void lease_stats_read(struct lease_arbiter *a, struct lease_stats *out);
 

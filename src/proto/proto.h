@@ -39,8 +39,9 @@
 
 /* Header flags. */
 #define PROTO_REPLY 1u /* answers the request of the same sequence; status and, unless it is 0, an error body */
-#define PROTO_MORE  2u /* LEASE_GET's answer, LAYOUT: the next message is a LAYOUT of the same lease that continues it \
-			*/
+#define PROTO_MORE                                                                                                     \
+	2u /* LEASE_GET's answer, LAYOUT: the next message is a LAYOUT of the same lease that continues it             \
+	    */
 #define PROTO_NOWAIT 4u /* requests: -EWOULDBLOCK or -EAGAIN instead of waiting for somebody's lease (L9) */
 #define PROTO_FLAGS  7u
 

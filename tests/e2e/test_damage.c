@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IMAGES 40u /* of each of the four sorts; the environment variable IMAGES says another number */
+#define IMAGES         40u /* of each of the four sorts; the environment variable IMAGES says another number */
 #define FILES          24u
 #define LOOK_SECONDS   30u /* a look at an image takes some milliseconds */
 #define MEMORY_MAX_KIB (2048 * KIB)
