@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The sending half of a stream's target end: one sendmsg carries many answers, payload straight from exposed memory.
+ * The sending half of a stream's target end: one sendmsg carries many answers.
  *
- * The keys of a batch are held from gathering to the return of a sendmsg that doesn't wait; the kernel has copied the
- * bytes by then. An answer that the socket didn't take whole goes on later under a new hold, and if there is none any
- * more, with zeroes and a trailer that says so (F13).
+ * Up to a chunk of payload is sent straight from exposed memory: the keys are held from gathering to the return of a
+ * sendmsg that doesn't wait; the kernel has copied the bytes by then. More is first copied to the mover's stage, chunk
+ * by chunk, each under a hold of its own. That costs a copy in the caches and saves most of what a TCP send costs: one
+ * send of 1 MiB takes half the time of sixteen sends of 64 KiB. What the socket didn't take is not kept: it's copied
+ * again later, under a new hold, and if there is none any more it's zeroes and a trailer that says so (F13).
  */
 #include "fabric/stream_target.h"
 
@@ -14,14 +16,14 @@
 #include "fabric/move.h"
 
 #define BATCH_ANSWERS 32u
-#define BATCH_PAYLOAD FABRIC_CHUNK /* what may be held at once */
 #define HEAD_BYTES    sizeof(struct stream_w_answer)
 #define TAIL_BYTES    sizeof(struct stream_w_trailer)
 
 struct batch {
 	struct iovec iov[3 * BATCH_ANSWERS];
 	unsigned pieces;
-	uint64_t bytes, payload;
+	uint64_t bytes, payload, payload_most;
+	uint8_t *stage; /* NULL: from exposed memory */
 	struct key_hold holds[BATCH_ANSWERS];
 	unsigned held;
 	struct stream_w_answer heads[BATCH_ANSWERS];
@@ -29,7 +31,7 @@ struct batch {
 	bool more; /* there is something to send after it */
 };
 
-static const uint8_t zeroes[BATCH_PAYLOAD];
+static const uint8_t zeroes[FABRIC_CHUNK];
 
 void answer_push(struct stream_path *sp, const struct stream_request *req, int status)
 {
@@ -50,8 +52,8 @@ static void batch_add(struct batch *b, const void *mem, size_t len)
 	b->bytes += len;
 }
 
-/* The memory of the next payload bytes of a read, held; or zeroes, when there is no holding it any more. */
-static const void *answer_hold(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at)
+/* Holds the next chunk of a read. False: the key is gone, and a->status says why. */
+static bool answer_hold(struct stream_path *sp, struct stream_answer *a, uint64_t at, struct key_hold *hold)
 {
 	struct key_want want = {.owner = &sp->path.domain->owner,
 				.number = a->req.key,
@@ -60,10 +62,34 @@ static const void *answer_hold(struct stream_path *sp, struct batch *b, struct s
 				.len = a->req.len - at};
 
 	if (a->status == 0)
-		a->status = key_enter(sp->path.domain->target->keys, &want, &b->holds[b->held]);
-	if (a->status != 0)
-		return zeroes;
-	return b->holds[b->held++].mem;
+		a->status = key_enter(sp->path.domain->target->keys, &want, hold);
+	return a->status == 0;
+}
+
+/* At most a chunk of exposed memory, held until the batch was sent; or zeroes. */
+static const void *answer_expose(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at)
+{
+	return answer_hold(sp, a, at, &b->holds[b->held]) ? b->holds[b->held++].mem : (char *)(uintptr_t)zeroes;
+}
+
+/* Copies len bytes of payload to the stage; zeroes from where the key is gone. */
+static const void *answer_stage(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at,
+				uint64_t len)
+{
+	uint8_t *stage = b->stage + b->payload;
+
+	for (uint64_t done = 0; done < len; done += FABRIC_CHUNK) {
+		uint64_t step = min_u64(len - done, FABRIC_CHUNK);
+		struct key_hold hold;
+
+		if (!answer_hold(sp, a, at + done, &hold)) {
+			memset(stage + done, 0, len - done);
+			break;
+		}
+		move_copy(stage + done, hold.mem, step);
+		key_leave(&hold);
+	}
+	return stage;
 }
 
 /* Adds what is left of the answer, as far as the batch has room. False: not all of it. */
@@ -72,10 +98,12 @@ static bool batch_answer(struct stream_path *sp, struct batch *b, struct stream_
 	bool read = a->req.dir == FABRIC_OP_READ;
 	uint64_t body = a->sent > HEAD_BYTES ? min_u64(a->sent - HEAD_BYTES, a->req.len) : 0;
 	uint64_t left = read ? a->req.len - body : 0;
-	uint64_t chunk = min_u64(left, BATCH_PAYLOAD - b->payload);
+	uint64_t chunk = min_u64(left, b->payload_most - b->payload);
 	uint64_t tail = a->sent > HEAD_BYTES + a->req.len ? a->sent - HEAD_BYTES - a->req.len : 0;
-	const void *mem = left > 0 ? answer_hold(sp, b, a, body) : NULL;
+	const void *mem = NULL;
 
+	if (left > 0)
+		mem = b->stage ? answer_stage(sp, b, a, body, chunk) : answer_expose(sp, b, a, body);
 	if (a->sent == 0)
 		a->framed = read && a->status == 0;
 	if (a->sent < HEAD_BYTES) {
@@ -95,20 +123,43 @@ static bool batch_answer(struct stream_path *sp, struct batch *b, struct stream_
 	return true;
 }
 
+static struct stream_answer *answer_at(struct stream_path *sp, uint32_t i)
+{
+	return &sp->answers[(sp->answer_head + i) % FABRIC_DEPTH_MAX];
+}
+
+/* More than a chunk is waiting, and the socket is likely to take it. */
+static bool batch_is_big(struct stream_path *sp, uint32_t n)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < n && bytes <= FABRIC_CHUNK; i++) {
+		const struct stream_answer *a = answer_at(sp, i);
+
+		if (a->req.dir == FABRIC_OP_READ && a->status == 0)
+			bytes += a->req.len + HEAD_BYTES - min_u64(a->sent, a->req.len + HEAD_BYTES);
+	}
+	return bytes > FABRIC_CHUNK && sp->tx_budget > FABRIC_CHUNK;
+}
+
 static void batch_fill(struct stream_path *sp, struct batch *b)
 {
 	uint32_t n = min_u64(answers_pending(sp), BATCH_ANSWERS), i;
-	bool whole = true;
+	bool big = batch_is_big(sp, n), whole = true;
 
-	for (i = 0; i < n && whole && b->payload < BATCH_PAYLOAD; i++)
-		whole = batch_answer(sp, b, &sp->answers[(sp->answer_head + i) % FABRIC_DEPTH_MAX], i);
+	b->pieces = b->held = 0;
+	b->bytes = b->payload = 0;
+	b->stage = big ? sp->path.domain->target->stage : NULL;
+	b->payload_most = big ? sp->tx_budget : FABRIC_CHUNK;
+	for (i = 0; i < n && whole && b->payload < b->payload_most; i++)
+		whole = batch_answer(sp, b, answer_at(sp, i), i);
 	b->more = !whole || i < answers_pending(sp);
 }
 
 static void answers_advance(struct stream_path *sp, uint64_t sent)
 {
 	while (sent > 0) {
-		struct stream_answer *a = &sp->answers[sp->answer_head % FABRIC_DEPTH_MAX];
+		struct stream_answer *a = answer_at(sp, 0);
 		uint64_t step = min_u64(sent, answer_bytes(a) - a->sent);
 
 		a->sent += step;
@@ -127,8 +178,6 @@ enum turn answers_send(struct stream_path *sp)
 	struct batch b;
 	ssize_t sent;
 
-	b.pieces = b.held = 0;
-	b.bytes = b.payload = 0;
 	batch_fill(sp, &b);
 	sent = move_send(sp->fd, b.iov, b.pieces, b.more ? MSG_MORE : 0);
 	for (unsigned i = 0; i < b.held; i++)
@@ -140,6 +189,10 @@ enum turn answers_send(struct stream_path *sp)
 		sp->path.moved += (uint64_t)sent;
 	}
 	sp->blocked = sent < 0 || (uint64_t)sent < b.bytes;
+	if (sp->blocked)
+		sp->tx_budget = max_u64(FABRIC_CHUNK, sent > 0 ? (uint64_t)sent : 0);
+	else if (b.payload == b.payload_most)
+		sp->tx_budget = min_u64(2 * sp->tx_budget, STREAM_STAGE_BYTES);
 	mover_watch(&sp->path, 0, EPOLLET | EPOLLIN | EPOLLRDHUP | (sp->blocked ? (unsigned)EPOLLOUT : 0));
 	return sent > 0 ? TURN_MOVED : TURN_PARKED;
 }

@@ -124,6 +124,17 @@ static bool tx_work(struct stream_conn *sc)
 	return true;
 }
 
+/*
+ * After the socket was full: whether it has room worth a send (a third of its buffer, says TCP). Trying all the time
+ * would fight for its lock with the acknowledgements, and send in small pieces.
+ */
+static bool tx_writable(struct stream_conn *sc)
+{
+	struct pollfd pfd = {.fd = sc->fd, .events = POLLOUT};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
 static void stream_submit(struct fabric_conn *c, struct fabric_op *op)
 {
 	struct stream_conn *sc = stream_of(c);
@@ -387,7 +398,7 @@ static bool stream_progress(struct fabric_conn *c)
 	struct stream_conn *sc = stream_of(c);
 	bool moved = false;
 
-	if (sc->tx)
+	if (sc->tx && (!sc->tx_blocked || tx_writable(sc)))
 		moved = tx_work(sc);
 	if (atomic_load_explicit(&c->dead, memory_order_relaxed))
 		return true;

@@ -19,7 +19,7 @@
 #include "fabric/move.h"
 
 #define TURN_BYTES 262144u /* landed by one path before the next one's turn */
-#define BIG_WRITE  8192u   /* longer payloads are worth a receive of their own */
+#define BIG_WRITE  131072u /* longer payloads are worth receiving the header alone, so that none of it is copied */
 
 static struct stream_path *stream_of(struct fabric_path *p)
 {
@@ -249,6 +249,15 @@ static int stream_check(int fd)
 	return 0;
 }
 
+static int stage_make(struct fabric_target *t)
+{
+	lock_take(&t->lock);
+	if (!t->stage)
+		t->stage = aligned_alloc(LH_BLOCK_SIZE, STREAM_STAGE_BYTES);
+	lock_drop(&t->lock);
+	return t->stage ? 0 : -ENOMEM;
+}
+
 int fabric_stream_attach(struct fabric_domain *d, int fd, struct fabric_path **out)
 {
 	struct stream_path *sp = NULL;
@@ -260,8 +269,12 @@ int fabric_stream_attach(struct fabric_domain *d, int fd, struct fabric_path **o
 	sp = calloc(1, sizeof(*sp));
 	if (!sp)
 		goto close;
+	err = stage_make(d->target);
+	if (err)
+		goto close;
 	sp->fd = fd;
 	sp->rx_want = STREAM_RX_BYTES;
+	sp->tx_budget = STREAM_STAGE_BYTES;
 	sp->path = (struct fabric_path){.ops = &stream_ops, .fds = {fd, -1}};
 	sp->path.events[0] = EPOLLET | EPOLLIN | EPOLLRDHUP;
 	err = target_attach(d, &d->target->stream, &sp->path);
@@ -272,6 +285,7 @@ int fabric_stream_attach(struct fabric_domain *d, int fd, struct fabric_path **o
 	*out = &sp->path;
 	return 0;
 close:
+	free(sp);
 	close(fd);
 	return err;
 }

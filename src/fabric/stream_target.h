@@ -7,7 +7,8 @@
 #include "fabric/stream_wire.h"
 #include "fabric/target.h"
 
-#define STREAM_RX_BYTES 16384u
+#define STREAM_RX_BYTES    16384u
+#define STREAM_STAGE_BYTES 1048576u
 
 /* A request whose answer has not left yet. */
 struct stream_answer {
@@ -27,6 +28,7 @@ struct stream_path {
 	struct stream_request write;
 	int write_status;
 	uint64_t landed;
+	uint64_t tx_budget; /* payload that the socket is likely to take at once */
 	/* Answers, oldest first; free running. */
 	uint32_t answer_head, answer_tail;
 	uint32_t reads; /* of the answers */

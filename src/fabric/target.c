@@ -41,6 +41,7 @@ void fabric_target_free(struct fabric_target *t)
 	mover_fini(&t->stream);
 	mover_fini(&t->ring);
 	keytab_free(t->keys);
+	free(t->stage);
 	lock_destroy(&t->lock);
 	free(t);
 }

@@ -22,6 +22,7 @@ struct fabric_target {
 	struct lock lock; /* domains' path lists, starting of movers */
 	unsigned domains;
 	struct mover stream, ring;
+	uint8_t *stage; /* STREAM_STAGE_BYTES of the stream mover's own, from the first stream on */
 	struct target_counters count;
 };
 
