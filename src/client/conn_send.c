@@ -90,6 +90,21 @@ static void send_failed(struct conn *c, const char *why)
 	conn_kick(c);
 }
 
+/* Keeps what follows the first sent bytes of both. */
+static int out_rest(struct conn *c, const struct iovec iov[2], size_t sent)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < 2 && !err; i++) {
+		size_t skip = min_u64(sent, iov[i].iov_len);
+
+		if (iov[i].iov_len > skip)
+			err = out_add(c, (const uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+		sent -= skip;
+	}
+	return err;
+}
+
 static int send_bytes(struct conn *c, const struct iovec iov[2], const struct call *call)
 {
 	ssize_t n = 0;
@@ -108,11 +123,7 @@ static int send_bytes(struct conn *c, const struct iovec iov[2], const struct ca
 		return 0;
 	if (call->fd_count && sent == 0)
 		return -EAGAIN;
-	err = out_add(c, (const uint8_t *)iov[0].iov_base + min_u64(sent, iov[0].iov_len),
-		      iov[0].iov_len - min_u64(sent, iov[0].iov_len));
-	sent -= min_u64(sent, iov[0].iov_len);
-	if (!err)
-		err = out_add(c, (const uint8_t *)iov[1].iov_base + sent, iov[1].iov_len - sent);
+	err = out_rest(c, iov, sent);
 	if (err)
 		send_failed(c, "it reads nothing");
 	conn_kick(c);
