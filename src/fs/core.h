@@ -173,6 +173,11 @@ void walk_account(struct fs *fs, int64_t bytes);
 #define WALK_DIRENT_BYTES 48
 #define WALK_EXTENT_BYTES 48
 
+/* --- sync.c --- */
+
+/* The content of all files, and with_attr what the log does not know of their attributes, is durable on return. */
+int sync_all(struct fs *fs, bool with_attr);
+
 /* --- io.c --- */
 
 int64_t time_now(void);

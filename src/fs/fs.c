@@ -172,7 +172,8 @@ int fs_unmount(struct fs *fs)
 	lease_unmount(fs->arbiter, 0);
 	stop_thread(fs);
 	if (!fs->read_only) {
-		err = fs_sync_all(fs);
+		/* The checkpoint has the attributes. */
+		err = sync_all(fs, false);
 		if (!err)
 			err = walk_checkpoint(fs, true);
 		if (!err)

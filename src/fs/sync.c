@@ -119,12 +119,18 @@ static int sync_inode(struct fs *fs, struct inode *i, bool with_attr)
 	return err;
 }
 
+struct sync_all {
+	struct fs *fs;
+	bool with_attr;
+};
+
 static int inode_sync(void *ctx, struct inode *i)
 {
+	const struct sync_all *all = ctx;
 	int err;
 
 	rwlock_take_write(&i->lock);
-	err = sync_inode(ctx, i, true);
+	err = sync_inode(all->fs, i, all->with_attr);
 	rwlock_drop(&i->lock);
 	return err;
 }
@@ -145,19 +151,25 @@ int fs_sync(struct fs_handle *h, bool data_only)
 	return journal_sync(fs->journal);
 }
 
-int fs_sync_all(struct fs *fs)
+int sync_all(struct fs *fs, bool with_attr)
 {
+	struct sync_all all = {fs, with_attr};
 	struct inode *dead;
 	int err;
 
 	if (fs->read_only)
 		return 0;
-	err = itable_each(fs, inode_sync, fs, &dead);
+	err = itable_each(fs, inode_sync, &all, &dead);
 	inodes_put_dead(fs, dead);
 	if (err)
 		return err;
 	pool_fence(fs->pool);
 	return journal_sync(fs->journal);
+}
+
+int fs_sync_all(struct fs *fs)
+{
+	return sync_all(fs, true);
 }
 
 /* Under INODE exclusive, which store_gap may drop: then everything is looked at again. */

@@ -20,6 +20,8 @@ int rig_new(struct rig *r, uint64_t size)
 	r->user.cred = (struct fs_cred){.uid = 1000, .gid = 1000};
 	r->other.cred = (struct fs_cred){.uid = 1001, .gid = 1001};
 	r->mount.no_checkpoint_thread = true;
+	/* A polite holder must not be forced because the machine is busy. */
+	r->mount.lease.deadline_ns = 40 * NS_PER_SEC;
 	err = pool_create(&args, &r->pool);
 	if (!err)
 		err = fs_format(r->pool, NULL);
