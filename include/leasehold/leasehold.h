@@ -4,14 +4,15 @@
  *
  * The same calls work on a pool in this process and on a server:
  *
- *	lh_fs_open("/dev/shm/a.pool", ...)	a pool file; "mem:256M" makes an anonymous one that ends with the
- *process lh_fs_open("unix:/run/lh.sock", ...)	a server on this host: direct access through shared memory ("ring")
+ *	lh_fs_open("/dev/shm/a.pool", ...)	a pool file; "mem:256M": anonymous memory of this process
+ *	lh_fs_open("unix:/run/lh.sock", ...)	a server on this host: direct access through shared memory ("ring")
  *	lh_fs_open("tcp:127.0.0.1:7070", ...)	a server over TCP (loopback only in this version): "stream"
  *
  * Conventions for every call, unless it says otherwise:
  *   - returns 0 (or a count) on success, a negative errno on failure; lh_error_text() then has a sentence for people:
- *     what was wrong, where, what to do. Errors that any call may return besides its own: -ENOMEM; remote: -ENOTCONN
- *(the server is gone; nothing acknowledged is lost), -EPROTO (the peer broke the protocol; the session has ended).
+ *     what was wrong, where, what to do. Errors that any call may return besides its own: -ENOMEM;
+ *     remote: -ENOTCONN (the server is gone; nothing acknowledged is lost), -EPROTO (the peer broke the protocol; the
+ *     session has ended).
  *   - may block (on the medium, on a peer, on a break of somebody's lease until its deadline).
  *   - is thread safe. A handle may be used by many threads, but closed by one, after the others have returned.
  *   - offsets and lengths are bytes; paths are absolute inside the filesystem, at most 4096 bytes, names at most 255.
