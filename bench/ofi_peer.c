@@ -332,14 +332,30 @@ void ofi_peer_resume(struct ofi_peer *p)
 		kill(p->server, SIGCONT);
 }
 
+/* The contract is delivery: a write has completed when its bytes are in the target's memory. tcp ignores the default
+ * flags. */
+static ssize_t post_write(struct ofi_peer *p, const struct iovec *iov, void *desc, uint64_t off, struct fi_context *ctx)
+{
+	struct fi_rma_iov rma = {.addr = p->addr + off, .len = iov->iov_len, .key = p->key};
+	struct fi_msg_rma msg = {.msg_iov = iov,
+				 .desc = &desc,
+				 .iov_count = 1,
+				 .addr = p->to,
+				 .rma_iov = &rma,
+				 .rma_iov_count = 1,
+				 .context = ctx};
+
+	return fi_writemsg(p->s.ep, &msg, FI_DELIVERY_COMPLETE | FI_COMPLETION);
+}
+
 static ssize_t post(struct ofi_peer *p, bool write, size_t len, unsigned slot, uint64_t off, struct fi_context *ctx)
 {
-	uint8_t *buf = (uint8_t *)p->s.buf + (size_t)slot * len;
+	struct iovec iov = {(uint8_t *)p->s.buf + (size_t)slot * len, len};
 	void *desc = fi_mr_desc(p->s.mr);
 
 	if (write)
-		return fi_write(p->s.ep, buf, len, desc, p->to, p->addr + off, p->key, ctx);
-	return fi_read(p->s.ep, buf, len, desc, p->to, p->addr + off, p->key, ctx);
+		return post_write(p, &iov, desc, off, ctx);
+	return fi_read(p->s.ep, iov.iov_base, len, desc, p->to, p->addr + off, p->key, ctx);
 }
 
 int ofi_peer_run(struct ofi_peer *p, bool write, size_t len, unsigned depth, unsigned count, uint64_t *lat_ns)
