@@ -172,6 +172,22 @@ bool layout_next(const struct inode *i, uint64_t b, uint64_t end, struct extent 
 	return true;
 }
 
+uint64_t layout_missing(const struct inode *i, uint64_t first, uint64_t end)
+{
+	uint64_t count = 0;
+	struct extent e;
+	uint64_t b = first;
+
+	while (b < end) {
+		if (!extmap_find(&i->map, b, &e) || e.off >= end)
+			return count + (end - b);
+		if (e.off > b)
+			count += e.off - b;
+		b = e.off + e.blocks;
+	}
+	return count;
+}
+
 static uint64_t range_blocks_end(struct range r)
 {
 	return r.end >= FS_SIZE_MAX ? BLOCKS_END : block_up(r.end);

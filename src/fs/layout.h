@@ -79,6 +79,8 @@ int layout_runs(struct fs *fs, struct inode *i, struct range range, enum lease_m
 		unsigned *count);
 /* Under INODE: the extent at block b or after it, cut to [b, end). false: none. */
 bool layout_next(const struct inode *i, uint64_t b, uint64_t end, struct extent *e);
+/* Under INODE: how many blocks of [first, end) are not there. */
+uint64_t layout_missing(const struct inode *i, uint64_t first, uint64_t end);
 /* Under INODE: whether blocks are unwritten and not zeroed in the range. */
 bool layout_has_unwritten(const struct inode *i, struct range range);
 /* Under INODE exclusive: zeroes them in memory, so that they can be shown. -ENOMEM. */

@@ -133,6 +133,12 @@ static int grant_write(struct grant *g)
 	int err;
 
 	rwlock_take_write(&g->inode->lock);
+	if (layout_missing(g->inode, block_of(g->range.start), block_of(g->range.end)) >
+	    alloc_avail_blocks(g->fs->alloc)) {
+		rwlock_drop(&g->inode->lock);
+		return fail(-ENOSPC, "not enough free space for a WRITE lease on %llu bytes",
+			    (unsigned long long)(g->range.end - g->range.start));
+	}
 	do {
 		s = (struct store){.fs = g->fs,
 				   .inode = g->inode,

@@ -220,23 +220,6 @@ static int grow_to(struct fs *fs, struct inode *i, const struct fs_caller *who, 
 	return err;
 }
 
-/* Blocks of the range that are missing. */
-static uint64_t missing(const struct inode *i, uint64_t first, uint64_t end)
-{
-	uint64_t count = 0;
-	struct extent e;
-	uint64_t b = first;
-
-	while (b < end) {
-		if (!extmap_find(&i->map, b, &e) || e.off >= end)
-			return count + (end - b);
-		if (e.off > b)
-			count += e.off - b;
-		b = e.off + e.blocks;
-	}
-	return count;
-}
-
 /* What was allocated before an error stays allocated, as with other filesystems; it is unwritten and harms nobody. */
 static int preallocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end, bool keep_size)
 {
@@ -248,7 +231,7 @@ static int preallocate(struct fs_handle *h, const struct fs_caller *who, uint64_
 	int err;
 
 	rwlock_take_write(&i->lock);
-	if (missing(i, block_of(off), block_up(end)) > alloc_avail_blocks(h->fs->alloc))
+	if (layout_missing(i, block_of(off), block_up(end)) > alloc_avail_blocks(h->fs->alloc))
 		err = fail(-ENOSPC, "not enough free space to preallocate %llu bytes", (unsigned long long)(end - off));
 	else
 		err = store_run(&s);

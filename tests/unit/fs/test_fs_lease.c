@@ -525,6 +525,19 @@ static void l27_a_write_grant_allocates_copies_and_zeroes(void **state)
 	done(&f);
 }
 
+static void l27_a_write_lease_larger_than_the_pool_takes_nothing(void **state)
+{
+	struct file f;
+	uint64_t before;
+
+	with_lease(&f, state, LEASE_READ, 0, 0);
+	before = rig_free_blocks(f.r);
+	assert_int_equal(holder_try(&f.a, LEASE_WRITE, 0, (uint64_t)1 << 40), -ENOSPC);
+	assert_int_equal(rig_free_blocks(f.r), before);
+	assert_int_equal(holder_try(&f.a, LEASE_WRITE, 0, FS_SIZE_MAX), -EFBIG);
+	done(&f);
+}
+
 static void l28_commits_are_durable_and_l30_the_size_grows_by_them_only(void **state)
 {
 	struct file f;
@@ -612,6 +625,7 @@ int main(void)
 	    T(l20_many_hold_the_same_range),
 	    T(l24_leases_end_with_their_handle),
 	    T(l27_a_write_grant_allocates_copies_and_zeroes),
+	    T(l27_a_write_lease_larger_than_the_pool_takes_nothing),
 	    T(l28_commits_are_durable_and_l30_the_size_grows_by_them_only),
 	    T(l10_uncommitted_writes_past_the_end_survive_a_move_and_a_new_grant),
 	    T(a_holder_that_lost_its_lease_does_not_show_when_others_grow_the_file),
