@@ -97,8 +97,9 @@ static void lease_done(const struct row *r)
 /* --- break_coop ----------------------------------------------------------------------------------------------------
  */
 
-#define BREAK_OPS 200u
-#define PING_OPS  400u
+#define BREAK_OPS 100u
+/* Between a grant and its break, and before a ping: a holder at rest, whose threads sleep. */
+#define REST_US 2000u
 
 static struct {
 	struct lh_fs *fs;
@@ -109,7 +110,7 @@ static struct {
 	char address[128];
 } coop = {.sock = -1};
 
-/* The client: 'l' get the lease and answer, 'p' measure pings and send the median, end of file: go. */
+/* The client: 'l' get the lease and answer, 'p' send one ping and tell how long it took, end of file: go. */
 static void client_main(int sock)
 {
 	struct lh_open_options opt = {.size = sizeof(opt)};
@@ -134,16 +135,11 @@ static void client_main(int sock)
 			if (lh_lease_get(file, 0, LH_BLOCK_SIZE, &lopt, &lease))
 				answer = 0;
 		} else {
-			uint64_t lat[PING_OPS];
+			uint64_t start;
 
-			for (unsigned i = 0; i < PING_OPS; i++) {
-				uint64_t start = clock_now_ns();
-
-				if (lh_fs_ping(fs))
-					_exit(1);
-				lat[i] = clock_now_ns() - start;
-			}
-			answer = quantile_u64(lat, PING_OPS, 0.5);
+			usleep(REST_US);
+			start = clock_now_ns();
+			answer = lh_fs_ping(fs) ? 0 : clock_now_ns() - start;
 		}
 		if (send(sock, &answer, sizeof(answer), MSG_NOSIGNAL) != (ssize_t)sizeof(answer))
 			break;
@@ -210,6 +206,7 @@ static int break_ours(const struct row *r, double *out)
 
 		if (err)
 			return err;
+		usleep(REST_US);
 		start = clock_now_ns();
 		moved = lh_file_relocate(coop.file, 0, LH_BLOCK_SIZE);
 		lat[i] = clock_now_ns() - start;
@@ -220,13 +217,19 @@ static int break_ours(const struct row *r, double *out)
 	return 0;
 }
 
+/* One ping at a time, as one break at a time: the same sleepers have to be woken. */
 static int break_peer(const struct row *r, double *out)
 {
-	uint64_t answer;
-	int err = ask_client('p', &answer);
+	uint64_t lat[BREAK_OPS];
 
-	*out = (double)answer / 1e3;
-	return err;
+	for (unsigned i = 0; i < BREAK_OPS; i++) {
+		int err = ask_client('p', &lat[i]);
+
+		if (err)
+			return err;
+	}
+	*out = (double)quantile_u64(lat, BREAK_OPS, 0.5) / 1e3;
+	return 0;
 }
 
 static void break_done(const struct row *r)

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "fabric/relax.h"
+#include "base/relax.h"
 #include "fabric/status.h"
 
 #define SPIN_DEFAULT_NS 50000

@@ -30,7 +30,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/types.h"
-#include "fabric/relax.h"
+#include "base/relax.h"
 
 #define SLOT_BITS   20
 #define SLOT_CHUNK  1024u

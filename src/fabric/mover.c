@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/types.h"
-#include "fabric/relax.h"
+#include "base/relax.h"
 
 #define EVENTS_MAX      64
 #define HOT_POLLED_MAX  8  /* more busy paths than this are not polled while idle: epoll is cheaper */

@@ -27,7 +27,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
+
+#include "base/clock.h"
+
+/* How long a breaker looks before it sleeps. */
+#define BREAK_SPIN_NS (100 * NS_PER_US)
 
 static bool break_matches(const struct lease_break *b, const struct piece *p)
 {
@@ -213,7 +219,15 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 
 void lease_break_wait(struct lease_break *b)
 {
+	uint64_t start = clock_now_ns(), spun = 0;
+
 	lock_assert_none();
+	/* A cooperative holder answers sooner than a sleeping thread wakes; it may need this very processor to do so.
+	 */
+	while (!atomic_load_explicit(&b->done, memory_order_acquire) && spun < BREAK_SPIN_NS) {
+		sched_yield();
+		spun = clock_now_ns() - start;
+	}
 	lock_take(&b->shard->lock);
 	while (!b->done)
 		cond_wait(&b->over, &b->shard->lock);

@@ -109,8 +109,8 @@ struct lease_break {
 	uint64_t left;     /* pieces that are not gone yet */
 	uint64_t limit_ns; /* how long a holder gets at most; UINT64_MAX: as its lease says */
 	uint64_t start_ns;
-	bool armed; /* left is counted */
-	bool done;
+	bool armed;       /* left is counted */
+	atomic_bool done; /* written under the shard's lock */
 	bool detached;
 	struct cond over;
 };

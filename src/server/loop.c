@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,9 @@ static void *loop_main(void *arg)
 		if (n > 0) {
 			handle_events(server, events, n);
 			last = clock_now_ns();
+		} else if (!wait_ms) {
+			/* Whoever is to send the next message may be waiting for this processor. */
+			sched_yield();
 		}
 		if (server->clocked && now - checked > LOOP_TICK_MS * NS_PER_MS) {
 			check_clocks(server);

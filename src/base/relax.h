@@ -3,8 +3,8 @@
  * What a spinning thread does between two looks: at first nothing, then it lets others run, because what it waits for
  * may be on the same processor.
  */
-#ifndef LH_FABRIC_RELAX_H
-#define LH_FABRIC_RELAX_H
+#ifndef LH_BASE_RELAX_H
+#define LH_BASE_RELAX_H
 
 #include <sched.h>
 #include <stdint.h>
