@@ -69,6 +69,7 @@ static int sync_range(struct fs *fs, struct inode *i, struct range r, const stru
 		uint64_t seq;
 
 		jtxn_init(&t);
+		t.frees = true;
 		next = collect(fs, i, b, end, eof, &t, &count);
 		last = next >= end;
 		jtxn_inode(&t, last ? attr : &i->attr);
@@ -95,6 +96,7 @@ static int sync_attr(struct fs *fs, struct inode *i)
 	int err;
 
 	jtxn_init(&t);
+	t.frees = true;
 	jtxn_inode(&t, &i->attr);
 	err = jtxn_commit(fs->journal, &t, &seq);
 	jtxn_fini(&t);
@@ -103,7 +105,8 @@ static int sync_attr(struct fs *fs, struct inode *i)
 	return err;
 }
 
-static int sync_inode(struct fs *fs, struct inode *i, bool with_attr)
+/* Under INODE exclusive. */
+static int sync_locked(struct fs *fs, struct inode *i, bool with_attr)
 {
 	struct range r = {i->dirty_off, i->dirty_end};
 	int err = 0;
@@ -119,6 +122,20 @@ static int sync_inode(struct fs *fs, struct inode *i, bool with_attr)
 	return err;
 }
 
+/* What is written already must become durable on a full pool too: these records may use the log's reserve. */
+static int sync_inode(struct fs *fs, struct inode *i, bool with_attr)
+{
+	unsigned tries = 0;
+	int err;
+
+	do {
+		rwlock_take_write(&i->lock);
+		err = sync_locked(fs, i, with_attr);
+		rwlock_drop(&i->lock);
+	} while (walk_made_room(fs, err, &tries));
+	return err;
+}
+
 struct sync_all {
 	struct fs *fs;
 	bool with_attr;
@@ -127,12 +144,8 @@ struct sync_all {
 static int inode_sync(void *ctx, struct inode *i)
 {
 	const struct sync_all *all = ctx;
-	int err;
 
-	rwlock_take_write(&i->lock);
-	err = sync_inode(all->fs, i, all->with_attr);
-	rwlock_drop(&i->lock);
-	return err;
+	return sync_inode(all->fs, i, all->with_attr);
 }
 
 int fs_sync(struct fs_handle *h, bool data_only)
@@ -142,9 +155,7 @@ int fs_sync(struct fs_handle *h, bool data_only)
 
 	if (fs->read_only)
 		return 0;
-	rwlock_take_write(&h->inode->lock);
 	err = sync_inode(fs, h->inode, !data_only);
-	rwlock_drop(&h->inode->lock);
 	if (err)
 		return err;
 	pool_fence(fs->pool);
@@ -204,6 +215,7 @@ int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, ui
 {
 	struct gate gate = {0};
 	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate};
+	unsigned tries = 0;
 	uint64_t end;
 	int err;
 
@@ -215,9 +227,11 @@ int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, ui
 		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
 	if (len == 0)
 		return 0;
-	rwlock_take_write(&h->inode->lock);
-	err = commit_locked(&gap, off, end);
-	rwlock_drop(&h->inode->lock);
+	do {
+		rwlock_take_write(&h->inode->lock);
+		err = commit_locked(&gap, off, end);
+		rwlock_drop(&h->inode->lock);
+	} while (walk_made_room(h->fs, err, &tries));
 	gate_end(&gate);
 	if (err)
 		return err;

@@ -14,6 +14,14 @@ static void say(void *ctx, const char *finding)
 int rig_new(struct rig *r, uint64_t size)
 {
 	struct pool_create_args args = {.path = NULL, .size = size};
+	struct pool *pool;
+	int err = pool_create(&args, &pool);
+
+	return err ? err : rig_new_in(r, pool);
+}
+
+int rig_new_in(struct rig *r, struct pool *pool)
+{
 	int err;
 
 	memset(r, 0, sizeof(*r));
@@ -22,9 +30,8 @@ int rig_new(struct rig *r, uint64_t size)
 	r->mount.no_checkpoint_thread = true;
 	/* A polite holder must not be forced because the machine is busy. */
 	r->mount.lease.deadline_ns = 40 * NS_PER_SEC;
-	err = pool_create(&args, &r->pool);
-	if (!err)
-		err = fs_format(r->pool, NULL);
+	r->pool = pool;
+	err = fs_format(r->pool, NULL);
 	if (!err)
 		err = fs_mount(r->pool, &r->mount, &r->fs);
 	if (err)

@@ -40,6 +40,8 @@ int rig_setup(void **state);
 /* Unmounts; fs_verify must be clean. */
 int rig_teardown(void **state);
 int rig_new(struct rig *r, uint64_t size);
+/* The same over a pool that becomes the rig's. */
+int rig_new_in(struct rig *r, struct pool *pool);
 void rig_free(struct rig *r);
 /* Unmount and mount, or (crash) abandon and mount. */
 void rig_remount(struct rig *r, bool crash);

@@ -4,6 +4,8 @@
  * with direct writes on four files against four arrays, with remounts and crashes (of the program) between, on a pool
  * that is full now and then. What fails for lack of space changes nothing, or as much as it says (short writes).
  */
+#include "pool/sim.h"
+
 #include "fsrig.h"
 #include "rnd.h"
 
@@ -264,6 +266,8 @@ static void random_ops(struct model *m, unsigned rounds)
 		if (n % 200 == 0 && rnd_below(&m->rnd, 2) == 0)
 			assert_int_equal(fs_checkpoint(m->rig.fs), 0);
 		if (n % 250 == 249) {
+			/* POOL_MSYNC: records wait in memory. */
+			assert_int_equal(fs_sync_all(m->rig.fs), 0);
 			close_all(m);
 			rig_remount(&m->rig, rnd_below(&m->rnd, 2) == 0);
 			open_all(m);
@@ -273,13 +277,19 @@ static void random_ops(struct model *m, unsigned rounds)
 	}
 }
 
-static void run(uint64_t pool_size, unsigned rounds, bool want_full)
+static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool want_full)
 {
 	static struct model m;
+	struct pool_create_args args = {.size = pool_size};
+	struct pool *pool;
 
 	memset(&m, 0, sizeof(m));
 	m.rnd = rnd_start();
-	assert_int_equal(rig_new(&m.rig, pool_size), 0);
+	if (class == POOL_MSYNC)
+		assert_int_equal(sim_create(pool_size, class, NULL, &pool), 0);
+	else
+		assert_int_equal(pool_create(&args, &pool), 0);
+	assert_int_equal(rig_new_in(&m.rig, pool), 0);
 	m.buf = malloc(FILE_BYTES);
 	for (int k = 0; k < FILES; k++)
 		m.bytes[k] = calloc(1, FILE_BYTES);
@@ -290,7 +300,7 @@ static void run(uint64_t pool_size, unsigned rounds, bool want_full)
 		struct fs_handle *h = rig_open(&m.rig, "/ballast", O_RDWR | O_CREAT);
 
 		fs_statfs(m.rig.fs, &s);
-		assert_int_equal(fs_allocate(h, &m.rig.root, 0, 0, (s.avail_blocks - 1000) * BLK), 0);
+		assert_int_equal(fs_allocate(h, &m.rig.root, 0, 0, (s.avail_blocks - 400) * BLK), 0);
 		fs_close(h, NULL, 0);
 	}
 	random_ops(&m, rounds);
@@ -307,13 +317,20 @@ static void run(uint64_t pool_size, unsigned rounds, bool want_full)
 static void files_behave_as_arrays_of_bytes(void **state)
 {
 	(void)state;
-	run(64 * MIB, ROUNDS, false);
+	run(64 * MIB, POOL_VOLATILE, ROUNDS, false);
 }
 
 static void a_full_pool_leaves_everything_whole(void **state)
 {
 	(void)state;
-	run(16 * MIB, ROUNDS, true);
+	run(16 * MIB, POOL_VOLATILE, 2 * ROUNDS, true);
+}
+
+/* Freed blocks wait there until the record that freed them is durable. */
+static void so_it_is_on_a_pool_that_is_synced_by_pages(void **state)
+{
+	(void)state;
+	run(16 * MIB, POOL_MSYNC, ROUNDS, true);
 }
 
 int main(void)
@@ -321,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(files_behave_as_arrays_of_bytes),
 	    cmocka_unit_test(a_full_pool_leaves_everything_whole),
+	    cmocka_unit_test(so_it_is_on_a_pool_that_is_synced_by_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
