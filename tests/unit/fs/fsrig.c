@@ -234,6 +234,7 @@ static void on_recall(void *ctx, const struct lease_recall *r)
 	struct holder *o = ctx;
 
 	o->last = *r;
+	o->queue[o->recalls % NOTES_MAX] = *r;
 	atomic_fetch_add(&o->recalls, 1);
 }
 
@@ -256,8 +257,9 @@ static void *releaser(void *ctx)
 			nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 			continue;
 		}
+		assert(lease_release(o->session, o->queue[seen % NOTES_MAX].lease, o->queue[seen % NOTES_MAX].range) ==
+		       0);
 		seen++;
-		assert(lease_release(o->session, o->last.lease, o->last.range) == 0);
 	}
 	return NULL;
 }

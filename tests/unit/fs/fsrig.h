@@ -61,7 +61,7 @@ void rig_file(struct rig *r, const char *path, int c, size_t len);
 uint64_t rig_free_blocks(struct rig *r);
 
 /* A pin that remembers its runs, by file block; the device reaches what is in them. */
-#define PIN_RUNS_MAX 64
+#define PIN_RUNS_MAX 1024
 struct fake_pin {
 	struct fs_run runs[PIN_RUNS_MAX];
 	unsigned count, places, drains;
@@ -83,7 +83,8 @@ struct holder {
 	struct fs_lease lease;
 	_Atomic unsigned recalls, revokes;
 	struct lease_recall last;
-	bool release; /* at once when recalled, by another thread */
+	struct lease_recall queue[NOTES_MAX]; /* of the recalls, by number */
+	bool release;                         /* at once when recalled, by another thread */
 	pthread_t thread;
 	_Atomic bool stop;
 };

@@ -21,6 +21,11 @@ struct model {
 	struct fs_handle *h[FILES];
 	uint8_t *buf;
 	unsigned full;
+	const struct fs_caller *who; /* of the operations */
+	struct holder watch[2];      /* leases that stay while everything happens */
+	int watched[2];              /* the file; -1: none held */
+	bool watching;
+	unsigned recalls, places; /* of the watchers */
 };
 
 static void open_all(struct model *m)
@@ -42,7 +47,7 @@ static void close_all(struct model *m)
 static void compare(struct model *m, int k)
 {
 	assert_int_equal(rig_size(m->h[k]), m->size[k]);
-	assert_int_equal(fs_read(m->h[k], &m->rig.root, m->buf, FILE_BYTES, 0), (ssize_t)m->size[k]);
+	assert_int_equal(fs_read(m->h[k], m->who, m->buf, FILE_BYTES, 0), (ssize_t)m->size[k]);
 	if (memcmp(m->buf, m->bytes[k], m->size[k]) == 0)
 		return;
 	for (uint64_t b = 0; b < m->size[k]; b++) {
@@ -99,7 +104,7 @@ static void do_write(struct model *m, int k)
 
 	for (uint64_t b = 0; b < len; b++)
 		m->buf[b] = (uint8_t)rnd_next(&m->rnd);
-	done = fs_write(m->h[k], &m->rig.root, m->buf, len, off);
+	done = fs_write(m->h[k], m->who, m->buf, len, off);
 	if (is_full(m, done) || done == 0)
 		return;
 	grow(m, k, off);
@@ -111,7 +116,7 @@ static void do_truncate(struct model *m, int k)
 {
 	uint64_t size = some_off(m, k);
 
-	if (is_full(m, fs_truncate(m->h[k], &m->rig.root, size)))
+	if (is_full(m, fs_truncate(m->h[k], m->who, size)))
 		return;
 	grow(m, k, size);
 	m->size[k] = size;
@@ -121,11 +126,11 @@ static void do_punch(struct model *m, int k)
 {
 	uint64_t off = some_off(m, k);
 	uint64_t len = some_len(m, off);
-	int err = fs_allocate(m->h[k], &m->rig.root, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+	int err = fs_allocate(m->h[k], m->who, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
 
 	/* An edge in a shared block may need a block; it may have been zeroed at the other edge. */
 	if (is_full(m, err)) {
-		assert_int_equal(fs_read(m->h[k], &m->rig.root, m->bytes[k], FILE_BYTES, 0), (ssize_t)m->size[k]);
+		assert_int_equal(fs_read(m->h[k], m->who, m->bytes[k], FILE_BYTES, 0), (ssize_t)m->size[k]);
 		return;
 	}
 	if (off < m->size[k])
@@ -138,7 +143,7 @@ static void do_preallocate(struct model *m, int k)
 	uint64_t len = some_len(m, off);
 	int mode = rnd_below(&m->rnd, 2) ? FALLOC_FL_KEEP_SIZE : 0;
 
-	if (!is_full(m, fs_allocate(m->h[k], &m->rig.root, mode, off, len)) && mode == 0)
+	if (!is_full(m, fs_allocate(m->h[k], m->who, mode, off, len)) && mode == 0)
 		grow(m, k, off + len);
 }
 
@@ -154,7 +159,7 @@ static void do_clone(struct model *m, int k)
 		return;
 	if (len > m->size[k] - src)
 		len = m->size[k] - src;
-	err = fs_clone_range(m->h[to], dst, m->h[k], src, len, &m->rig.root);
+	err = fs_clone_range(m->h[to], dst, m->h[k], src, len, m->who);
 	if (err == -EINVAL) {
 		assert_true(to == k || len % BLK);
 		return;
@@ -169,7 +174,7 @@ static void do_relocate(struct model *m, int k)
 {
 	uint64_t off = some_off(m, k);
 
-	is_full(m, fs_relocate(m->h[k], &m->rig.root, off, some_len(m, off), NULL));
+	is_full(m, fs_relocate(m->h[k], m->who, off, some_len(m, off), NULL));
 }
 
 /* A WRITE lease, bytes through it, commit or (inside the file) not. */
@@ -224,11 +229,74 @@ static void do_read_lease(struct model *m, int k)
 	holder_close(&o);
 }
 
+/* A new lease, somewhere, for a watcher that has lost all of its own, and now and then for another. */
+static void watch_again(struct model *m, int k)
+{
+	struct holder *o = &m->watch[k];
+	uint64_t off;
+	char path[8];
+
+	if (m->watched[k] >= 0 && o->pin.count > 0 && rnd_below(&m->rnd, 12) > 0)
+		return;
+	if (m->watched[k] >= 0) {
+		m->recalls += o->recalls;
+		m->places += o->pin.places;
+		holder_close(o);
+	}
+	m->watched[k] = (int)rnd_below(&m->rnd, FILES);
+	snprintf(path, sizeof(path), "/%d", m->watched[k]);
+	holder_open(o, &m->rig, path, true);
+	off = some_off(m, m->watched[k]);
+	if (holder_try(o, rnd_below(&m->rnd, 2) ? LEASE_READ : LEASE_WRITE, off,
+		       min_u64(16 * some_len(m, off), FILE_BYTES - off)) != 0) {
+		holder_close(o);
+		m->watched[k] = -1;
+	}
+}
+
+/* What a device reaches is the file, whatever has happened to it (I3, L5, L12). */
+static void watch_check(struct model *m, int k)
+{
+	const struct fake_pin *p = &m->watch[k].pin;
+	int file = m->watched[k];
+
+	for (unsigned n = 0; file >= 0 && n < p->count; n++) {
+		const struct fs_run *run = &p->runs[n];
+		const uint8_t *at = fs_run_window(m->rig.fs, run);
+		uint64_t end = min_u64(run->file_off + run->len, m->size[file]);
+
+		for (uint64_t b = run->file_off; b < end; b++) {
+			if (at[b - run->file_off] != m->bytes[file][b])
+				fprintf(stderr, "watcher %d, file %d, byte %llu\n", k, file, (unsigned long long)b);
+			if (at[b - run->file_off] != m->bytes[file][b])
+				assert_int_equal(at[b - run->file_off], m->bytes[file][b]);
+		}
+	}
+}
+
+static void watch_end(struct model *m)
+{
+	for (int k = 0; k < 2 && m->watching; k++) {
+		if (m->watched[k] < 0)
+			continue;
+		m->recalls += m->watch[k].recalls;
+		m->places += m->watch[k].pin.places;
+		holder_close(&m->watch[k]);
+		m->watched[k] = -1;
+	}
+}
+
 static void random_ops(struct model *m, unsigned rounds)
 {
 	for (unsigned n = 0; n < rounds; n++) {
 		int k = (int)rnd_below(&m->rnd, FILES);
 
+		m->who = &m->rig.root;
+		for (int w = 0; w < 2 && m->watching; w++) {
+			watch_again(m, w);
+			if (m->watched[w] >= 0 && rnd_below(&m->rnd, 3) == 0)
+				m->who = &m->watch[w].who;
+		}
 		switch (rnd_below(&m->rnd, 12)) {
 		case 0:
 		case 1:
@@ -259,6 +327,9 @@ static void random_ops(struct model *m, unsigned rounds)
 			do_read_lease(m, k);
 			break;
 		}
+		for (int w = 0; w < 2 && m->watching; w++)
+			watch_check(m, w);
+		m->who = &m->rig.root;
 		if (n % 16 == 0)
 			compare(m, k);
 		if (n % 64 == 0)
@@ -268,6 +339,7 @@ static void random_ops(struct model *m, unsigned rounds)
 		if (n % 250 == 249) {
 			/* POOL_MSYNC: records wait in memory. */
 			assert_int_equal(fs_sync_all(m->rig.fs), 0);
+			watch_end(m);
 			close_all(m);
 			rig_remount(&m->rig, rnd_below(&m->rnd, 2) == 0);
 			open_all(m);
@@ -277,7 +349,7 @@ static void random_ops(struct model *m, unsigned rounds)
 	}
 }
 
-static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool want_full)
+static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool want_full, bool watching)
 {
 	static struct model m;
 	struct pool_create_args args = {.size = pool_size};
@@ -285,6 +357,8 @@ static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool
 
 	memset(&m, 0, sizeof(m));
 	m.rnd = rnd_start();
+	m.watching = watching;
+	m.watched[0] = m.watched[1] = -1;
 	if (class == POOL_MSYNC)
 		assert_int_equal(sim_create(pool_size, class, NULL, &pool), 0);
 	else
@@ -293,6 +367,7 @@ static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool
 	m.buf = malloc(FILE_BYTES);
 	for (int k = 0; k < FILES; k++)
 		m.bytes[k] = calloc(1, FILE_BYTES);
+	m.who = &m.rig.root;
 	open_all(&m);
 	if (want_full) {
 		/* Ballast: the four files cannot all be written in full. */
@@ -304,7 +379,10 @@ static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool
 		fs_close(h, NULL, 0);
 	}
 	random_ops(&m, rounds);
-	printf("%u operations found the pool full\n", m.full);
+	watch_end(&m);
+	printf("%u operations found the pool full; %u recalls, %u placements\n", m.full, m.recalls, m.places);
+	if (watching)
+		assert_true(m.recalls > 0 && m.places > 0);
 	if (want_full)
 		assert_true(m.full > 0);
 	close_all(&m);
@@ -317,26 +395,34 @@ static void run(uint64_t pool_size, enum pool_class class, unsigned rounds, bool
 static void files_behave_as_arrays_of_bytes(void **state)
 {
 	(void)state;
-	run(64 * MIB, POOL_VOLATILE, ROUNDS, false);
+	run(64 * MIB, POOL_VOLATILE, ROUNDS, false, false);
 }
 
 static void a_full_pool_leaves_everything_whole(void **state)
 {
 	(void)state;
-	run(16 * MIB, POOL_VOLATILE, 2 * ROUNDS, true);
+	run(16 * MIB, POOL_VOLATILE, 2 * ROUNDS, true, false);
+}
+
+/* Half of the changes are the watchers' own. */
+static void leases_show_the_file_whatever_happens_to_it(void **state)
+{
+	(void)state;
+	run(32 * MIB, POOL_VOLATILE, ROUNDS / 2, false, true);
 }
 
 /* Freed blocks wait there until the record that freed them is durable. */
 static void so_it_is_on_a_pool_that_is_synced_by_pages(void **state)
 {
 	(void)state;
-	run(16 * MIB, POOL_MSYNC, ROUNDS, true);
+	run(16 * MIB, POOL_MSYNC, ROUNDS, true, false);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(files_behave_as_arrays_of_bytes),
+	    cmocka_unit_test(leases_show_the_file_whatever_happens_to_it),
 	    cmocka_unit_test(a_full_pool_leaves_everything_whole),
 	    cmocka_unit_test(so_it_is_on_a_pool_that_is_synced_by_pages),
 	};
