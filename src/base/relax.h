@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a spinning thread does between two looks: at first nothing, then it lets others run, because what it waits for
- * may be on the same processor.
+ * may be on the same processor. Long enough for an answer through memory, short because two sides that meet on one
+ * processor pay it twice a round trip, and stay there: a scheduler does not move what ran a moment ago.
  */
 #ifndef LH_BASE_RELAX_H
 #define LH_BASE_RELAX_H
@@ -9,7 +10,7 @@
 #include <sched.h>
 #include <stdint.h>
 
-#define RELAX_YIELD_NS 20000u
+#define RELAX_YIELD_NS 4000u
 
 static inline void cpu_relax(void)
 {
