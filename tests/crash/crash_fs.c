@@ -284,7 +284,7 @@ static void note_state(struct world *w, struct fs *fs, unsigned k)
 	describe(fs, w->c->mixed, w->text[k]);
 	if (w->c->mixed)
 		w->mixed[k] = content(fs, w->c->mixed, &w->mixed_size[k]);
-	w->synced[k] = k == 0 || w->c->op[k - 1] == x_sync;
+	w->synced[k] = k == 0 || w->c->op[k - 1] == x_sync || (w->c->durable >> (k - 1) & 1);
 }
 
 static void make_oracle(struct world *w)
@@ -430,6 +430,66 @@ int x_relocate(struct fs *fs, const char *path, uint64_t off, uint64_t len)
 		return err;
 	err = fs_relocate(h, &x_root, off, len, NULL);
 	fs_close(h, NULL, 0);
+	return err;
+}
+
+/* A device that writes at once when it is given its runs. */
+struct device {
+	struct fs *fs;
+	struct range range;
+	int c;
+};
+
+static int device_place(void *pin, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range range,
+			const struct fs_run *runs, unsigned count)
+{
+	struct device *d = pin;
+
+	(void)lease, (void)seq, (void)mode, (void)range;
+	for (unsigned k = 0; k < count; k++) {
+		struct range whole = {runs[k].file_off, runs[k].file_off + runs[k].len};
+		struct range part = range_cut(whole, d->range);
+		struct fs_run run = {part.start, part.end - part.start, runs[k].pool_off + (part.start - whole.start)};
+
+		if (!range_empty(part))
+			memset(fs_run_window(d->fs, &run), d->c, run.len);
+	}
+	return 0;
+}
+
+static void device_drain(void *pin, struct range range)
+{
+	(void)pin, (void)range;
+}
+
+static void device_gone(void *pin)
+{
+	(void)pin;
+}
+
+int x_direct(struct fs *fs, const char *path, int c, size_t len, uint64_t off)
+{
+	static const struct lease_pin_ops pin_ops = {.drain = device_drain, .gone = device_gone};
+	static const struct lease_session_ops session_ops;
+	struct device d = {fs, {off, off + len}, c};
+	const struct fs_pin pin = {.ops = &pin_ops, .place = device_place, .pin = &d};
+	struct fs_lease_args args = {.range = d.range, .mode = LEASE_WRITE, .handle_number = 1, .pin = &pin};
+	struct lease_identity id = {.pid = 1};
+	struct fs_caller who = x_root;
+	struct fs_handle *h;
+	struct fs_lease lease;
+	int err = lease_session_open(fs_arbiter(fs), &session_ops, NULL, &id, &who.session);
+
+	if (err)
+		return err;
+	err = x_open(fs, path, O_RDWR, &h);
+	if (!err) {
+		err = fs_lease_get(h, &who, &args, &lease);
+		if (!err)
+			err = fs_commit(h, &who, off, len);
+		fs_close(h, who.session, 1);
+	}
+	lease_session_close(who.session);
 	return err;
 }
 

@@ -35,6 +35,7 @@ struct fscrash {
 	/* The operations begin with half a checkpoint behind them and end with another: -1: none; else before that
 	 * operation. */
 	int checkpoint_at;
+	unsigned durable; /* bit k: operation k makes all durable itself, on any medium */
 };
 
 /* Runs it with cache-flush and with msync semantics. Asserts that nothing failed. */
@@ -47,6 +48,8 @@ int x_truncate(struct fs *fs, const char *path, uint64_t size);
 int x_allocate(struct fs *fs, const char *path, int mode, uint64_t off, uint64_t len);
 int x_clone(struct fs *fs, const char *from, const char *to, uint64_t from_off, uint64_t to_off, uint64_t len);
 int x_relocate(struct fs *fs, const char *path, uint64_t off, uint64_t len);
+/* By a WRITE lease and its memory; committed. */
+int x_direct(struct fs *fs, const char *path, int c, size_t len, uint64_t off);
 int x_sync(struct fs *fs);
 extern const struct fs_caller x_root;
 

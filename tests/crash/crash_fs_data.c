@@ -74,7 +74,7 @@ static int relocate(struct fs *fs)
 
 static void writes(void **state)
 {
-	const struct fscrash c = {"write", prepare, {write_hole, x_sync, write_hole_again}, NULL, -1};
+	const struct fscrash c = {"write", prepare, {write_hole, x_sync, write_hole_again}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -82,7 +82,7 @@ static void writes(void **state)
 
 static void appends(void **state)
 {
-	const struct fscrash c = {"append", prepare, {append, append_blocks, x_sync}, NULL, -1};
+	const struct fscrash c = {"append", prepare, {append, append_blocks, x_sync}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -90,7 +90,7 @@ static void appends(void **state)
 
 static void writes_in_place(void **state)
 {
-	const struct fscrash c = {"inplace", prepare, {in_place, x_sync}, "/f", -1};
+	const struct fscrash c = {"inplace", prepare, {in_place, x_sync}, "/f", -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -98,7 +98,7 @@ static void writes_in_place(void **state)
 
 static void truncates(void **state)
 {
-	const struct fscrash c = {"truncate", prepare, {cut, grow, x_sync, cut}, NULL, -1};
+	const struct fscrash c = {"truncate", prepare, {cut, grow, x_sync, cut}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -106,7 +106,7 @@ static void truncates(void **state)
 
 static void punches(void **state)
 {
-	const struct fscrash c = {"punch", prepare, {punch, x_sync, write_hole, punch}, NULL, -1};
+	const struct fscrash c = {"punch", prepare, {punch, x_sync, write_hole, punch}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -114,7 +114,7 @@ static void punches(void **state)
 
 static void preallocates(void **state)
 {
-	const struct fscrash c = {"preallocate", prepare, {preallocate, write_unwritten, x_sync}, NULL, -1};
+	const struct fscrash c = {"preallocate", prepare, {preallocate, write_unwritten, x_sync}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -122,7 +122,7 @@ static void preallocates(void **state)
 
 static void clones(void **state)
 {
-	const struct fscrash c = {"clone", prepare, {clone, x_sync, copy_on_write, copy_on_write_g, cut}, NULL, -1};
+	const struct fscrash c = {"clone", prepare, {clone, x_sync, copy_on_write, copy_on_write_g, cut}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -136,7 +136,33 @@ static int unlink_g(struct fs *fs)
 /* The blocks are the file's own again; until that is durable (msync) they must not change under the other. */
 static void writes_to_what_was_shared(void **state)
 {
-	const struct fscrash c = {"unshared", prepare, {clone, x_sync, unlink_g, copy_on_write, x_sync}, "/f", -1};
+	const struct fscrash c = {"unshared", prepare, {clone, x_sync, unlink_g, copy_on_write, x_sync}, "/f", -1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static int direct_past_end(struct fs *fs)
+{
+	return x_direct(fs, "/f", 'D', 2 * B, 6 * B + 100);
+}
+static int direct_inside(struct fs *fs)
+{
+	return x_direct(fs, "/f", 'd', B + 9, B + 30);
+}
+
+/* L28: what a commit has returned for is durable. L30: before it nothing past the end shows. */
+static void commits_past_the_end(void **state)
+{
+	const struct fscrash c = {"commit", prepare, {direct_past_end, x_sync, clone, direct_past_end}, NULL, -1, 9};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void commits_inside(void **state)
+{
+	const struct fscrash c = {"commit-inside", prepare, {direct_inside, x_sync}, "/f", -1, 1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -144,7 +170,7 @@ static void writes_to_what_was_shared(void **state)
 
 static void relocates(void **state)
 {
-	const struct fscrash c = {"relocate", prepare, {relocate, x_sync, clone, relocate}, NULL, -1};
+	const struct fscrash c = {"relocate", prepare, {relocate, x_sync, clone, relocate}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -161,6 +187,8 @@ int main(void)
 	    cmocka_unit_test(preallocates),
 	    cmocka_unit_test(writes_to_what_was_shared),
 	    cmocka_unit_test(clones),
+	    cmocka_unit_test(commits_past_the_end),
+	    cmocka_unit_test(commits_inside),
 	    cmocka_unit_test(relocates),
 	};
 

@@ -89,8 +89,8 @@ static int unlink_open(struct fs *fs)
 
 static void making(void **state)
 {
-	const struct fscrash c = {
-	    "making", prepare, {create_x, mkdir_n, symlink_s, x_sync, create_y, chmod_d}, NULL, -1};
+	const struct fscrash c = {"making", prepare, {create_x, mkdir_n, symlink_s, x_sync, create_y, chmod_d},
+				  NULL,     -1,      0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -98,7 +98,8 @@ static void making(void **state)
 
 static void linking_and_unlinking(void **state)
 {
-	const struct fscrash c = {"unlink", prepare, {link_l, unlink_a, x_sync, unlink_l, mkdir_n, rmdir_n}, NULL, -1};
+	const struct fscrash c = {"unlink", prepare, {link_l, unlink_a, x_sync, unlink_l, mkdir_n, rmdir_n},
+				  NULL,     -1,      0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -106,7 +107,7 @@ static void linking_and_unlinking(void **state)
 
 static void renaming(void **state)
 {
-	const struct fscrash c = {"rename", prepare, {move_a, x_sync, replace_b, move_dir}, NULL, -1};
+	const struct fscrash c = {"rename", prepare, {move_a, x_sync, replace_b, move_dir}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -114,7 +115,7 @@ static void renaming(void **state)
 
 static void exchanging(void **state)
 {
-	const struct fscrash c = {"exchange", prepare, {exchange, x_sync, exchange}, NULL, -1};
+	const struct fscrash c = {"exchange", prepare, {exchange, x_sync, exchange}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -122,7 +123,7 @@ static void exchanging(void **state)
 
 static void unlinking_what_is_open(void **state)
 {
-	const struct fscrash c = {"orphan", prepare, {unlink_open, x_sync}, NULL, -1};
+	const struct fscrash c = {"orphan", prepare, {unlink_open, x_sync}, NULL, -1, 0};
 
 	(void)state;
 	fscrash_run(&c);
@@ -130,7 +131,7 @@ static void unlinking_what_is_open(void **state)
 
 static void making_around_a_checkpoint(void **state)
 {
-	const struct fscrash c = {"checkpoint", prepare, {create_x, unlink_a, mkdir_n, x_sync}, NULL, 2};
+	const struct fscrash c = {"checkpoint", prepare, {create_x, unlink_a, mkdir_n, x_sync}, NULL, 2, 0};
 
 	(void)state;
 	fscrash_run(&c);
