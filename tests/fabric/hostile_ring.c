@@ -174,6 +174,9 @@ static void raw_expect_closed(struct raw *raw)
 	for (int i = 0; fabric_path_alive(raw->path) && i < 20000; i++)
 		usleep(1000);
 	CHECK(!fabric_path_alive(raw->path), "the path should have been closed");
+	/* The path is dead before the mover tells the peer. */
+	for (int i = 0; ring_load(&raw->map.head->rh_closed) != 1 && i < 20000; i++)
+		usleep(1000);
 	CHECK(ring_load(&raw->map.head->rh_closed) == 1, "F27");
 }
 
