@@ -99,6 +99,17 @@ static int truncate_locked(struct store *s, uint64_t size, struct gate_need *nee
 	return s->fs->pool->class == POOL_MSYNC ? 0 : store_tail(s->fs, i);
 }
 
+/* After a try, without locks: once more, because room was made or the gate that it needs is closed now? */
+static bool cut_again(struct store *s, const struct gate_need *need, unsigned *tries, int *err)
+{
+	if (walk_made_room(s->fs, *err, tries))
+		return true;
+	if (*err != NEED_GATE)
+		return false;
+	*err = gate_break(s->gate, s->fs, s->inode, need, s->who);
+	return *err == 0;
+}
+
 int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size)
 {
 	struct inode *i = h->inode;
@@ -114,18 +125,11 @@ int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size)
 		return fail(-EINVAL, "truncate needs a handle that is open for writing");
 	if (size > FS_SIZE_MAX)
 		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
-	for (;;) {
+	do {
 		rwlock_take_write(&i->lock);
 		err = truncate_locked(&s, size, &need);
 		rwlock_drop(&i->lock);
-		if (walk_made_room(h->fs, err, &tries))
-			continue;
-		if (err != NEED_GATE)
-			break;
-		err = gate_break(&gate, h->fs, i, &need, who);
-		if (err)
-			break;
-	}
+	} while (cut_again(&s, &need, &tries, &err));
 	gate_end(&gate);
 	return err;
 }
@@ -181,18 +185,11 @@ static int punch(struct fs_handle *h, const struct fs_caller *who, uint64_t off,
 	unsigned tries = 0;
 	int err;
 
-	for (;;) {
+	do {
 		rwlock_take_write(&i->lock);
 		err = punch_locked(&s, (struct range){off, end}, &need);
 		rwlock_drop(&i->lock);
-		if (walk_made_room(h->fs, err, &tries))
-			continue;
-		if (err != NEED_GATE)
-			break;
-		err = gate_break(&gate, h->fs, i, &need, who);
-		if (err)
-			break;
-	}
+	} while (cut_again(&s, &need, &tries, &err));
 	gate_end(&gate);
 	return err;
 }
