@@ -41,6 +41,16 @@ static int link_compare(const void *a, const void *b)
 	return x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
+void copy_failed(struct copy *c, int err, const char *what)
+{
+	c->status = cli_error(err, "%s", what);
+}
+
+void copy_failed_here(struct copy *c, const char *what)
+{
+	c->status = cli_fail("%s: %s", what, strerror(errno));
+}
+
 const char *copy_link(struct copy *c, uint64_t dev, uint64_t ino, const char *path)
 {
 	size_t len = strlen(path) + 1;

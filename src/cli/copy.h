@@ -30,6 +30,10 @@ struct copy {
 int copy_begin(struct copy *c, const char *verb, bool progress);
 /* Frees, closes the filesystem, prints the last line of progress; the exit status. */
 int copy_end(struct copy *c);
+/* Prints what failed and keeps the status; the copy goes on with the next entry. */
+void copy_failed(struct copy *c, int err, const char *what);
+/* The same for errors of the system's side (errno), where the library left no text. */
+void copy_failed_here(struct copy *c, const char *what);
 
 /* The path that was made for this inode before; else NULL, and this one is remembered. */
 const char *copy_link(struct copy *c, uint64_t dev, uint64_t ino, const char *path);

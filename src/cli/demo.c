@@ -129,13 +129,12 @@ static int import(struct demo *d)
 	char a[SIZE_TEXT_MAX];
 	int err = demo_tree_import(d->fs, d->input, &d->result.source, d->watch, &d->watched);
 
-	d->result.import_s = seconds_since(start);
 	if (err)
 		return err;
 	if (!d->watched)
 		return fail(-ENODATA, "%s has no file of 64 KiB or more to work on; name another --input", d->input);
 	say(d, "imported  %" PRIu64 " files, %s in %.1f s, tree sum %016" PRIx64 "\n", d->result.source.files,
-	    size_text(d->result.source.bytes, a), d->result.import_s, d->result.source.sum);
+	    size_text(d->result.source.bytes, a), seconds_since(start), d->result.source.sum);
 	return lh_path_mkdir(d->fs, "/writers", 0755);
 }
 
@@ -307,7 +306,6 @@ static int run(struct demo *d)
 	demo_story_collect(s, d->fs);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\n");
-	d->result.run_s = seconds_since(start);
 	return 0;
 }
 
@@ -317,10 +315,9 @@ static int export(struct demo *d)
 	char a[SIZE_TEXT_MAX];
 	int err = demo_tree_export(d->fs, &d->result.exported);
 
-	d->result.export_s = seconds_since(start);
 	if (!err)
 		say(d, "exported  %" PRIu64 " files, %s in %.1f s, tree sum %016" PRIx64 "\n", d->result.exported.files,
-		    size_text(d->result.exported.bytes, a), d->result.export_s, d->result.exported.sum);
+		    size_text(d->result.exported.bytes, a), seconds_since(start), d->result.exported.sum);
 	return err;
 }
 
@@ -345,9 +342,6 @@ static int demo_run(struct demo *d, unsigned *wrong)
 	}
 	if (!err)
 		err = export(d);
-	d->result.stats.size = sizeof(d->result.stats);
-	if (!err)
-		err = lh_fs_lease_stats(d->fs, &d->result.stats);
 	if (err)
 		return err;
 	d->result.story = d->story;

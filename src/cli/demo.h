@@ -77,6 +77,9 @@ int demo_tree_size(const char *source, uint64_t *bytes, uint64_t *entries);
 /* Walks /tree of the filesystem and sums what it reads. */
 int demo_tree_export(struct lh_fs *fs, struct demo_tree *out);
 
+/* A fast generator: a number below `below`, or just the next state for 0. */
+uint64_t demo_draw(uint64_t *seed, uint64_t below);
+
 /* A writer's (and junk's) block describes itself: whose, which, which version, checksum. */
 void demo_block_fill(uint8_t *block, uint64_t owner, uint64_t number, uint64_t version);
 /* false: not a whole block of that owner and number. A block of zeroes is version 0. */
@@ -115,9 +118,7 @@ struct demo_result {
 	struct demo_changes *changes;
 	struct demo_board *board;
 	struct demo_tree source, exported;
-	struct lh_lease_stats stats;
 	const char *input;
-	double import_s, run_s, export_s;
 };
 /* Draws, prints the table or JSON; returns the number of lines that are wrong. */
 unsigned demo_report(const struct demo_result *r, bool json);

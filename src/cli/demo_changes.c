@@ -35,10 +35,7 @@ struct works {
 
 static uint64_t draw(struct works *w, uint64_t below)
 {
-	w->seed ^= w->seed << 13;
-	w->seed ^= w->seed >> 7;
-	w->seed ^= w->seed << 17;
-	return below ? w->seed % below : 0;
+	return demo_draw(&w->seed, below);
 }
 
 static int works_fail(struct works *w, int err, const char *what)

@@ -82,7 +82,7 @@ struct demo_board *demo_board_map(const char *path)
 	return board_map(fd, (size_t)st.st_size);
 }
 
-static uint64_t draw(uint64_t *seed, uint64_t below)
+uint64_t demo_draw(uint64_t *seed, uint64_t below)
 {
 	*seed ^= *seed << 13;
 	*seed ^= *seed >> 7;
@@ -101,7 +101,7 @@ void demo_block_fill(uint8_t *block, uint64_t owner, uint64_t number, uint64_t v
 	uint64_t seed = (owner * 0x9e3779b97f4a7c15ull ^ number << 20 ^ version) | 1;
 
 	for (unsigned i = 0; i < DEMO_BLOCK; i += sizeof(seed)) {
-		draw(&seed, 0);
+		demo_draw(&seed, 0);
 		memcpy(block + i, &seed, sizeof(seed));
 	}
 	memcpy(block, &h, sizeof(h));
@@ -149,7 +149,7 @@ static int seat_error(struct seat *s, int err, const char *what)
 static void try_dead(struct seat *s, const struct lh_lease_extent *e, unsigned tries)
 {
 	for (unsigned i = 0; i < tries; i++) {
-		uint64_t off = e->key_off + draw(&s->seed, e->len);
+		uint64_t off = e->key_off + demo_draw(&s->seed, e->len);
 		ssize_t n;
 
 		memset(s->buf, 0x5a, 64);
@@ -224,9 +224,9 @@ static void check_read(struct seat *s, const struct demo_watch *w, uint64_t bloc
 
 static void read_once(struct seat *s)
 {
-	unsigned f = (unsigned)draw(&s->seed, s->board->files);
+	unsigned f = (unsigned)demo_draw(&s->seed, s->board->files);
 	const struct demo_watch *w = &s->board->file[f];
-	uint64_t count = 1 + draw(&s->seed, READ_BLOCKS_MAX), block = draw(&s->seed, w->blocks);
+	uint64_t count = 1 + demo_draw(&s->seed, READ_BLOCKS_MAX), block = demo_draw(&s->seed, w->blocks);
 	uint32_t before[READ_BLOCKS_MAX];
 	ssize_t n;
 
@@ -375,7 +375,7 @@ static int run_deaf(struct seat *s)
 
 	atomic_store(&s->me->ready, 1);
 	while (!err && !atomic_load(&s->board->stop))
-		deaf_round(s, (unsigned)draw(&s->seed, s->board->files));
+		deaf_round(s, (unsigned)demo_draw(&s->seed, s->board->files));
 	return err;
 }
 
@@ -386,8 +386,8 @@ static int run_deaf(struct seat *s)
 
 static int write_once(struct seat *s, struct lh_lease *lease, uint64_t owner, uint64_t *versions)
 {
-	uint64_t block = draw(&s->seed, WRITER_BLOCKS);
-	uint64_t count = min_u64(1 + draw(&s->seed, WRITE_BLOCKS_MAX), WRITER_BLOCKS - block);
+	uint64_t block = demo_draw(&s->seed, WRITER_BLOCKS);
+	uint64_t count = min_u64(1 + demo_draw(&s->seed, WRITE_BLOCKS_MAX), WRITER_BLOCKS - block);
 	ssize_t n;
 
 	for (uint64_t i = 0; i < count; i++)

@@ -52,16 +52,6 @@ struct place {
 
 static void get_any(struct copy *c, const char *source, const struct place *to);
 
-static void failed(struct copy *c, int err, const char *what)
-{
-	c->status = cli_error(err, "%s", what);
-}
-
-static void failed_here(struct copy *c, const char *what)
-{
-	c->status = cli_fail("%s: %s", what, strerror(errno));
-}
-
 static ssize_t destination_write(int fd, char *buf, size_t len, uint64_t off)
 {
 	size_t done = 0;
@@ -129,24 +119,24 @@ static void get_file(struct copy *c, const char *source, const struct place *to,
 
 	err = lh_file_open(c->fs, source, O_RDONLY, 0, &file);
 	if (err) {
-		failed(c, err, source);
+		copy_failed(c, err, source);
 		return;
 	}
 	fd = openat(to->dirfd, to->name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) {
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 		lh_file_close(file);
 		return;
 	}
 	err = get_data(c, file, fd, st->size);
 	times_of(st, times);
 	if (err)
-		failed(c, err, source);
+		copy_failed(c, err, source);
 	else if (ftruncate(fd, (off_t)st->size) != 0 || fchmod(fd, copy_mode(st->mode, st->uid, st->gid)) != 0 ||
 		 futimens(fd, times) != 0)
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 	if (close(fd) != 0)
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 	lh_file_close(file);
 	progress_add(&c->progress, 1, 0);
 }
@@ -159,7 +149,7 @@ static void get_symlink(struct copy *c, const char *source, const struct place *
 
 	target = show_target(c->fs, source, &err);
 	if (target == NULL) {
-		failed(c, err, source);
+		copy_failed(c, err, source);
 		return;
 	}
 	times_of(st, times);
@@ -167,7 +157,7 @@ static void get_symlink(struct copy *c, const char *source, const struct place *
 	if (err != 0 && errno == EEXIST && unlinkat(to->dirfd, to->name, 0) == 0)
 		err = symlinkat(target, to->dirfd, to->name);
 	if (err != 0 || utimensat(to->dirfd, to->name, times, AT_SYMLINK_NOFOLLOW) != 0)
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 	free(target);
 	progress_add(&c->progress, 1, 0);
 }
@@ -183,7 +173,7 @@ static void get_link(struct copy *c, const char *same, const struct place *to)
 	if (err != 0 && errno == EEXIST && unlinkat(to->dirfd, to->name, 0) == 0)
 		err = linkat(AT_FDCWD, same, to->dirfd, to->name, 0);
 	if (err != 0)
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 }
 
 static bool name_is_safe(const char *name)
@@ -199,7 +189,7 @@ static void get_entries(struct copy *c, const char *source, int fd, const char *
 
 	err = show_entries(c->fs, source, &entries, &count);
 	if (err) {
-		failed(c, err, source);
+		copy_failed(c, err, source);
 		return;
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -211,7 +201,7 @@ static void get_entries(struct copy *c, const char *source, int fd, const char *
 			c->status =
 			    cli_fail("%s: has an entry with a name that no directory may have; left out", source);
 		else if (from_full == NULL || to_full == NULL)
-			failed(c, -ENOMEM, source);
+			copy_failed(c, -ENOMEM, source);
 		else
 			get_any(c, from_full, &to);
 		free(to_full);
@@ -227,18 +217,18 @@ static void get_directory(struct copy *c, const char *source, const struct place
 	int fd;
 
 	if (mkdirat(to->dirfd, to->name, 0700) != 0 && errno != EEXIST) {
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 		return;
 	}
 	fd = openat(to->dirfd, to->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
 	if (fd < 0) {
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 		return;
 	}
 	get_entries(c, source, fd, to->path);
 	times_of(st, times);
 	if (fchmod(fd, copy_mode(st->mode, st->uid, st->gid)) != 0 || futimens(fd, times) != 0)
-		failed_here(c, to->path);
+		copy_failed_here(c, to->path);
 	close(fd);
 }
 
@@ -251,7 +241,7 @@ static void get_any(struct copy *c, const char *source, const struct place *to)
 
 	err = lh_path_stat(c->fs, source, !c->recursive, &st);
 	if (err) {
-		failed(c, err, source);
+		copy_failed(c, err, source);
 		return;
 	}
 	if (S_ISREG(st.mode) && st.nlink > 1)
@@ -284,7 +274,7 @@ static void get_operand(struct copy *c, char *source, const char *destination, b
 	if (into && name_is_safe(base)) {
 		full = cli_join(destination, base);
 		if (full == NULL) {
-			failed(c, -ENOMEM, source);
+			copy_failed(c, -ENOMEM, source);
 			return;
 		}
 		to.name = to.path = full;

@@ -38,17 +38,6 @@ static const struct cli_verb verb = {
 
 static void put_any(struct copy *c, int dirfd, const char *name, const char *source, const char *to);
 
-static void failed(struct copy *c, int err, const char *what)
-{
-	c->status = cli_error(err, "%s", what);
-}
-
-/* Errors of the system's side, where the library left no text. */
-static void failed_here(struct copy *c, const char *what)
-{
-	c->status = cli_fail("%s: %s", what, strerror(errno));
-}
-
 static ssize_t source_read(int fd, char *buf, size_t len, uint64_t off)
 {
 	size_t done = 0;
@@ -118,24 +107,24 @@ static void put_file(struct copy *c, int dirfd, const char *name, const char *so
 
 	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) != 0) {
-		failed_here(c, source);
+		copy_failed_here(c, source);
 		goto close_fd;
 	}
 	err = lh_file_open(c->fs, to, O_RDWR | O_CREAT | O_TRUNC, st.st_mode & 0777, &file);
 	if (err) {
-		failed(c, err, to);
+		copy_failed(c, err, to);
 		goto close_fd;
 	}
 	err = put_data(c, fd, file, (uint64_t)st.st_size);
 	if (!err)
 		err = lh_file_stat(file, &made);
 	if (err)
-		failed(c, err, to);
+		copy_failed(c, err, to);
 	lh_file_close(file);
 	if (!err) {
 		err = set_attributes(c, to, &st, made.mode);
 		if (err)
-			failed(c, err, to);
+			copy_failed(c, err, to);
 		progress_add(&c->progress, 1, 0);
 	}
 close_fd:
@@ -163,7 +152,7 @@ static void put_symlink(struct copy *c, int dirfd, const char *name, const char 
 	int err;
 
 	if (n < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-		failed_here(c, source);
+		copy_failed_here(c, source);
 		return;
 	}
 	target[n] = '\0';
@@ -172,7 +161,7 @@ static void put_symlink(struct copy *c, int dirfd, const char *name, const char 
 		err = lh_path_set_times(c->fs, to, false, INT64_MAX,
 					(int64_t)st.st_mtim.tv_sec * (int64_t)NS_PER_SEC + st.st_mtim.tv_nsec);
 	if (err)
-		failed(c, err, to);
+		copy_failed(c, err, to);
 	progress_add(&c->progress, 1, 0);
 }
 
@@ -188,7 +177,7 @@ static void put_entries(struct copy *c, DIR *dir, const char *source, const char
 		from_full = cli_join(source, d->d_name);
 		to_full = cli_join(to, d->d_name);
 		if (from_full == NULL || to_full == NULL)
-			failed(c, -ENOMEM, source);
+			copy_failed(c, -ENOMEM, source);
 		else
 			put_any(c, dirfd(dir), d->d_name, from_full, to_full);
 		free(to_full);
@@ -207,7 +196,7 @@ static void put_directory(struct copy *c, int parent, const char *name, const ch
 	if (fd >= 0)
 		dir = fdopendir(fd);
 	if (dir == NULL || fstat(fd, &st) != 0) {
-		failed_here(c, source);
+		copy_failed_here(c, source);
 		if (dir != NULL)
 			closedir(dir);
 		else if (fd >= 0)
@@ -222,13 +211,13 @@ static void put_directory(struct copy *c, int parent, const char *name, const ch
 	if (!err && !S_ISDIR(made.mode))
 		c->status = cli_fail("%s: exists and is not a directory", to);
 	else if (err)
-		failed(c, err, to);
+		copy_failed(c, err, to);
 	else
 		put_entries(c, dir, source, to);
 	if (!err && S_ISDIR(made.mode)) {
 		err = set_attributes(c, to, &st, made.mode);
 		if (err)
-			failed(c, err, to);
+			copy_failed(c, err, to);
 	}
 	closedir(dir);
 }
@@ -241,7 +230,7 @@ static void put_any(struct copy *c, int dirfd, const char *name, const char *sou
 
 	/* Operands are followed, as cp does, unless whole trees are copied. */
 	if (fstatat(dirfd, name, &st, c->recursive ? AT_SYMLINK_NOFOLLOW : 0) != 0) {
-		failed_here(c, source);
+		copy_failed_here(c, source);
 		return;
 	}
 	if (S_ISREG(st.st_mode) && st.st_nlink > 1)
@@ -249,7 +238,7 @@ static void put_any(struct copy *c, int dirfd, const char *name, const char *sou
 	if (same != NULL) {
 		err = strcmp(same, to) == 0 ? 0 : replace(c, same, to, lh_path_link);
 		if (err)
-			failed(c, err, to);
+			copy_failed(c, err, to);
 		progress_add(&c->progress, 1, 0);
 	} else if (S_ISREG(st.st_mode)) {
 		put_file(c, dirfd, name, source, to);
@@ -284,7 +273,7 @@ static void put_operand(struct copy *c, char *source, const char *destination, b
 	into = into && base[0] != '\0' && strcmp(base, ".") != 0 && strcmp(base, "..") != 0;
 	full = into ? cli_join(destination, base) : strdup(destination);
 	if (full == NULL)
-		failed(c, -ENOMEM, source);
+		copy_failed(c, -ENOMEM, source);
 	else
 		put_any(c, AT_FDCWD, source, source, full);
 	free(full);
@@ -318,6 +307,6 @@ int verb_put(int argc, char **argv)
 		put_operand(&c, argv[i], argv[argc - 1], into);
 	err = lh_fs_sync(c.fs);
 	if (err)
-		failed(&c, err, "making it durable");
+		copy_failed(&c, err, "making it durable");
 	return copy_end(&c);
 }
