@@ -70,6 +70,12 @@ LH_API int lh_pool_make(const char *path, struct lh_make_options *opt);
 /* Offline check; the pool must not be open. Findings go to out (one JSON object when json). Returns the number of
  * findings; -errno when it cannot look. */
 LH_API int lh_pool_check(const char *path, FILE *out, bool json);
+/*
+ * Offline: the same, and salvages what can be: what hangs nowhere goes to /lost+found, what contradicts is cut back to
+ * what is sound, sound things stay as they are. Returns the number of findings; 0: nothing was wrong, nothing was
+ * written.
+ */
+LH_API int lh_pool_repair(const char *path, FILE *out, bool json);
 /* Offline: prints every structure on the medium. */
 LH_API int lh_pool_dump(const char *path, FILE *out, bool json);
 
@@ -127,7 +133,12 @@ struct lh_stat {
 	uint64_t size;                                  /* bytes */
 	uint64_t blocks;                                /* allocated, of block_size */
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* since 1970 */
+	uint64_t rdev;                                  /* of device nodes, as makedev(3) */
+	uint32_t flags;                                 /* LH_STAT_* */
+	uint32_t tree;                                  /* whose limits count it (lh_fs_limit_set); 0: none */
 };
+#define LH_STAT_SNAPSHOT  1u /* the root of a snapshot */
+#define LH_STAT_READ_ONLY 2u /* in a read-only snapshot: every change is -EROFS */
 /* follow: the last symbolic link too. -ENOENT, -ENOTDIR, -EACCES, -ELOOP, -ENAMETOOLONG (for all calls that take a
  * path). */
 LH_API int lh_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out);
@@ -145,6 +156,26 @@ LH_API ssize_t lh_path_readlink(struct lh_fs *fs, const char *path, char *buf, s
 LH_API int lh_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode);
 /* UINT32_MAX leaves one as it is. */
 LH_API int lh_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+/* The same for a symbolic link itself. */
+LH_API int lh_path_lchown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+/* A FIFO, socket, device or empty regular file: type and permissions in mode, rdev for devices (root only, -EPERM). The
+ * filesystem keeps special files and never drives them: lh_file_open says -ENXIO. */
+LH_API int lh_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev);
+/*
+ * Extended attributes, with the namespaces and rules of xattr(7): "user.", "trusted." (root), "security." and the two
+ * POSIX ACLs "system.posix_acl_access" and "system.posix_acl_default" in the kernel's binary form, which are enforced.
+ * size 0 asks for the length. -ENODATA, -ERANGE, -E2BIG (value over 64 KiB), -ENOSPC (names over 64 KiB), -EEXIST,
+ * -EOPNOTSUPP (namespace), -EPERM. flags: 0, LH_XATTR_CREATE, LH_XATTR_REPLACE.
+ */
+#define LH_XATTR_CREATE  1u
+#define LH_XATTR_REPLACE 2u
+LH_API ssize_t lh_path_getxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value,
+				size_t size);
+LH_API int lh_path_setxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, const void *value,
+			    size_t size, unsigned flags);
+/* Names, each terminated, one behind the other. */
+LH_API ssize_t lh_path_listxattr(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size);
+LH_API int lh_path_removexattr(struct lh_fs *fs, const char *path, bool follow, const char *name);
 /* INT64_MIN: now; INT64_MAX: unchanged. */
 LH_API int lh_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
 
@@ -163,8 +194,8 @@ LH_API void lh_dir_close(struct lh_dir *dir);
 /* ---- files
  * ----------------------------------------------------------------------------------------------------------- */
 
-/* flags as open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW; mode: permissions of a
- * new file. */
+/* flags as open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW, O_TMPFILE (path is the
+ * directory; with O_EXCL lh_file_link is refused); mode: permissions of a new file. */
 LH_API int lh_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
 /* Releases the leases of the file that are still held. NULL is allowed. */
 LH_API int lh_file_close(struct lh_file *file);
@@ -174,6 +205,9 @@ LH_API ssize_t lh_file_read(struct lh_file *file, void *buf, size_t len, uint64_
 /* Returns bytes; -ENOSPC, -EFBIG, -EBADF. O_APPEND files ignore off. */
 LH_API ssize_t lh_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
 LH_API int lh_file_truncate(struct lh_file *file, uint64_t size);
+/* Every mode of fallocate(2), FALLOC_FL_* of <linux/falloc.h>, with its rules: preallocate, KEEP_SIZE, PUNCH_HOLE,
+ * ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE, UNSHARE_RANGE. -EOPNOTSUPP: an unknown one. */
+LH_API int lh_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t len);
 LH_API int lh_file_punch(struct lh_file *file, uint64_t off, uint64_t len);
 /* Reserves space as unwritten blocks; keep_size: beyond the end of file too. */
 LH_API int lh_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
@@ -183,6 +217,30 @@ LH_API int lh_file_sync(struct lh_file *file);
  * filesystem, else -EXDEV. */
 LH_API int lh_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
 			       uint64_t len);
+/* FIDEDUPERANGE: shares the blocks if the bytes are the same, compared with both ranges locked. 0: shared; 1: they
+ * differ and nothing changed. */
+LH_API int lh_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+				uint64_t len);
+/* Swaps two ranges of equal length atomically, of two files or of one (then apart); block-aligned, or to both ends of
+ * file. */
+LH_API int lh_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len);
+/* copy_file_range(2): shares whole blocks where the offsets allow it, copies the rest. Returns bytes, 0 at the end of
+ * src. */
+LH_API ssize_t lh_file_copy_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+				  size_t len);
+/* The next data or hole from off on (whence SEEK_DATA or SEEK_HOLE); the end of file counts as a hole. -ENXIO: off at
+ * or beyond the end, or no data behind it. */
+LH_API int64_t lh_file_seek(struct lh_file *file, uint64_t off, int whence);
+/* Gives an open file another name, an O_TMPFILE its first. -ENOENT: its last name is gone. */
+LH_API int lh_file_link(struct lh_file *file, const char *to);
+LH_API int lh_file_chmod(struct lh_file *file, uint32_t mode);
+/* UINT32_MAX leaves one as it is. */
+LH_API int lh_file_chown(struct lh_file *file, uint32_t uid, uint32_t gid);
+/* INT64_MIN: now; INT64_MAX: unchanged. */
+LH_API int lh_file_set_times(struct lh_file *file, int64_t atime_ns, int64_t mtime_ns);
+/* Moves the file's blocks into one run, or as few as free space allows, content unchanged. extents[0] and [1], if
+ * given: how many runs there were and are. */
+LH_API int lh_file_defragment(struct lh_file *file, uint64_t extents[2]);
 /* Moves the blocks of the range elsewhere, content unchanged; returns how many blocks moved. */
 LH_API int64_t lh_file_relocate(struct lh_file *file, uint64_t off, uint64_t len);
 
@@ -196,6 +254,73 @@ struct lh_extent {
 #define LH_EXTENT_SHARED    2u
 /* Fills at most max extents of the range, holes left out; returns how many there are from off on (at most max). */
 LH_API int lh_file_extents(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
+
+/* ---- snapshots, limits, space
+ * ------------------------------------------------------------------------------------------- */
+
+/*
+ * A point-in-time copy of the tree below the directory `from`, as the new directory `to`; blocks are shared. Cost grows
+ * with the number of files and extents, not with bytes; changes by others wait while it is taken. Root or the owner of
+ * `from`. flags: 0 (writable) or LH_SNAPSHOT_READ_ONLY.
+ */
+#define LH_SNAPSHOT_READ_ONLY 1u
+LH_API int lh_fs_snapshot(struct lh_fs *fs, const char *from, const char *to, unsigned flags);
+/* Removes a snapshot whole, atomically. -EINVAL: not the root of a snapshot. */
+LH_API int lh_fs_snapshot_delete(struct lh_fs *fs, const char *path);
+struct lh_snapshot_info {
+	uint32_t size;
+	bool read_only;
+	uint64_t ino, inodes, blocks;
+	int64_t created_ns;
+	char path[4097];
+};
+/* Returns how many. each() must not call the library with the same fs. */
+LH_API int lh_fs_snapshots(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_snapshot_info *info), void *ctx);
+
+/*
+ * Limits in bytes (rounded up to blocks) and inodes, 0: none. Of a uid, or of a directory's tree: what is made below it
+ * counts; hard links and renames across its border are -EXDEV. Over a limit: -EDQUOT. Setting: root or the pool's
+ * owner.
+ */
+#define LH_LIMIT_UID  1u
+#define LH_LIMIT_TREE 2u
+struct lh_limit {
+	uint32_t size;
+	uint32_t kind;
+	uint32_t id; /* the uid; a tree's number is given out by lh_fs_limit_set */
+	uint32_t reserved;
+	uint64_t ino; /* of a tree's directory */
+	uint64_t bytes, inodes;
+	uint64_t bytes_used, inodes_used;
+};
+/* tree: path of the directory, NULL for a uid. */
+LH_API int lh_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+/* -ENODATA: there is none. */
+LH_API int lh_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+/* Returns how many. */
+LH_API int lh_fs_limits(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_limit *limit), void *ctx);
+
+/* What long work tells now and then; may be NULL. */
+typedef void (*lh_progress)(void *ctx, uint64_t done, uint64_t total);
+/*
+ * Another size for the open pool, in bytes (whole blocks, 16 MiB at least). Shrinking moves what lies beyond the new
+ * end, and breaks leases there. Root or the pool's owner. -ENOSPC: it does not fit. -EOPNOTSUPP: memory that cannot
+ * change its size.
+ */
+LH_API int lh_fs_resize(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
+/*
+ * Failing memory: moves everything out of the pool's bytes [off, off + len) and never uses them again. What cannot be
+ * read is lost: each() gets the range of the file, which becomes a hole. Returns the number of losses. Root or the
+ * pool's owner.
+ */
+struct lh_loss {
+	uint32_t size;
+	uint32_t reserved;
+	uint64_t ino, off, len;
+	char path[4097];
+};
+LH_API int lh_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len,
+			  void (*each)(void *ctx, const struct lh_loss *loss), void *ctx);
 
 /* ---- leases and direct access
  * ------------------------------------------------------------------------------------------ */

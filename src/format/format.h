@@ -27,6 +27,9 @@
 #define FORMAT_FILE_BLOCKS_MAX    ((uint64_t)1 << 51)
 #define FORMAT_NAME_MAX           255u
 #define FORMAT_TARGET_MAX         4095u
+#define FORMAT_XATTR_NAME_MAX     255u
+#define FORMAT_XATTR_PIECE_MAX    32768u /* bytes of a value in one item */
+#define FORMAT_XATTR_VALUE_MAX    65536u
 #define FORMAT_ROOT_INO           1u
 #define FORMAT_ITEM_MIN           16u
 #define FORMAT_ITEM_MAX           65528u
@@ -152,8 +155,19 @@ enum item_type {
 	ITEM_UNDIRENT = 5,
 	ITEM_MAP = 6,
 	ITEM_UNMAP = 7,
+	ITEM_XATTR = 8,
+	ITEM_LIMIT = 9,
+	ITEM_BAD = 10,
 };
 #define ITEM_MAP_UNWRITTEN 1u
+#define ITEM_XATTR_APPEND  1u /* the value goes on behind what is there */
+#define ITEM_XATTR_REMOVE  2u
+#define ITEM_BAD_GOOD      1u /* usable again */
+#define INODE_SNAPSHOT     1u /* root of a snapshot */
+#define INODE_READ_ONLY    2u /* belongs to a read-only snapshot */
+#define INODE_FLAGS_KNOWN  3u
+
+enum item_limit_kind { ITEM_LIMIT_UID = 1, ITEM_LIMIT_TREE = 2 };
 
 struct m_item {
 	le16 it_type;
@@ -170,7 +184,7 @@ struct m_inode {
 	le32 in_uid;
 	le32 in_gid;
 	le32 in_flags;
-	le32 in_zero;
+	le32 in_tree;
 	le64 in_atime_ns;
 	le64 in_mtime_ns;
 	le64 in_ctime_ns;
@@ -218,6 +232,32 @@ struct m_unmap {
 };
 static_assert(sizeof(struct m_unmap) == 32, "format 4.3");
 
+struct m_xattr {
+	le16 xa_type;
+	le16 xa_length;
+	uint8_t xa_name_len;
+	uint8_t xa_flags;
+	le16 xa_value_len;
+	le64 xa_ino;
+};
+static_assert(sizeof(struct m_xattr) == 16, "format 4.9");
+
+struct m_limit {
+	struct m_item lm_item; /* it_field: kind */
+	le32 lm_id;
+	le32 lm_zero;
+	le64 lm_blocks;
+	le64 lm_inodes;
+};
+static_assert(sizeof(struct m_limit) == 40, "format 4.10");
+
+struct m_bad {
+	struct m_item bd_item; /* it_field: flags */
+	le64 bd_start;
+	le64 bd_blocks;
+};
+static_assert(sizeof(struct m_bad) == 32, "format 4.11");
+
 /* One item, decoded. `name` points into the bytes that were decoded. ino is the directory of a dirent and undirent. */
 struct item {
 	enum item_type type;
@@ -225,7 +265,7 @@ struct item {
 	union {
 		struct {
 			uint64_t size, rdev;
-			uint32_t mode, uid, gid, flags;
+			uint32_t mode, uid, gid, flags, tree;
 			int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 		} inode;
 		struct {
@@ -237,7 +277,16 @@ struct item {
 		struct {
 			uint64_t off, start, blocks;
 			uint32_t flags;
-		} map;
+		} map; /* and bad, without off */
+		struct {
+			const char *name; /* the name, not terminated; the value lies right behind it */
+			const void *value;
+			uint32_t name_len, value_len, flags;
+		} xattr;
+		struct {
+			uint64_t blocks, inodes; /* 0: no limit */
+			uint32_t kind, id;
+		} limit;
 	};
 };
 
@@ -249,6 +298,8 @@ void item_encode(const struct item *it, void *out);
 const char *item_decode(const void *bytes, uint64_t room, uint64_t pool_blocks, struct item *out, uint32_t *length);
 /* "inode 17", "directory 1 cookie 5": what the item is about, for messages. */
 void item_about(const struct item *it, char *buf, size_t room);
+/* 4.9a. */
+bool format_xattr_name_ok(const char *name, uint32_t len);
 /* Names: 4.7a. */
 bool format_name_ok(const char *name, uint32_t len);
 
@@ -371,6 +422,9 @@ enum format_struct_id {
 	FORMAT_UNDIRENT,
 	FORMAT_MAP,
 	FORMAT_UNMAP,
+	FORMAT_XATTR,
+	FORMAT_LIMIT,
+	FORMAT_BAD,
 	FORMAT_STRUCT_COUNT
 };
 extern const struct format_struct format_structs[FORMAT_STRUCT_COUNT];

@@ -33,8 +33,19 @@ uint32_t item_size(const struct item *it)
 		return sizeof(struct m_map);
 	case ITEM_UNMAP:
 		return sizeof(struct m_unmap);
+	case ITEM_XATTR:
+		return padded(sizeof(struct m_xattr) + it->xattr.name_len + it->xattr.value_len);
+	case ITEM_LIMIT:
+		return sizeof(struct m_limit);
+	case ITEM_BAD:
+		return sizeof(struct m_bad);
 	}
 	return 0;
+}
+
+bool format_xattr_name_ok(const char *name, uint32_t len)
+{
+	return len >= 1 && len <= FORMAT_XATTR_NAME_MAX && memchr(name, '\0', len) == NULL;
 }
 
 bool format_name_ok(const char *name, uint32_t len)
@@ -74,6 +85,7 @@ static void inode_encode(const struct item *it, void *out)
 	    .in_uid = le32_of(it->inode.uid),
 	    .in_gid = le32_of(it->inode.gid),
 	    .in_flags = le32_of(it->inode.flags),
+	    .in_tree = le32_of(it->inode.tree),
 	    .in_atime_ns = le64_of((uint64_t)it->inode.atime_ns),
 	    .in_mtime_ns = le64_of((uint64_t)it->inode.mtime_ns),
 	    .in_ctime_ns = le64_of((uint64_t)it->inode.ctime_ns),
@@ -97,6 +109,27 @@ static void dirent_encode(const struct item *it, void *out)
 
 	assert(it->name.len <= FORMAT_NAME_MAX);
 	put_named(out, &m, sizeof(m), it);
+}
+
+static void xattr_encode(const struct item *it, void *out)
+{
+	uint32_t size = item_size(it);
+	uint8_t *p = out;
+	struct m_xattr m = {
+	    .xa_type = le16_of(ITEM_XATTR),
+	    .xa_length = le16_of((uint16_t)size),
+	    .xa_name_len = (uint8_t)it->xattr.name_len,
+	    .xa_flags = (uint8_t)it->xattr.flags,
+	    .xa_value_len = le16_of((uint16_t)it->xattr.value_len),
+	    .xa_ino = le64_of(it->ino),
+	};
+
+	assert(it->xattr.name_len <= FORMAT_XATTR_NAME_MAX && it->xattr.value_len <= FORMAT_XATTR_PIECE_MAX);
+	memset(p + size - 8, 0, 8);
+	memcpy(p, &m, sizeof(m));
+	memcpy(p + sizeof(m), it->xattr.name, it->xattr.name_len);
+	if (it->xattr.value_len > 0)
+		memcpy(p + sizeof(m) + it->xattr.name_len, it->xattr.value, it->xattr.value_len);
 }
 
 void item_encode(const struct item *it, void *out)
@@ -140,6 +173,24 @@ void item_encode(const struct item *it, void *out)
 		memcpy(out, &m, sizeof(m));
 		return;
 	}
+	case ITEM_XATTR:
+		xattr_encode(it, out);
+		return;
+	case ITEM_LIMIT: {
+		struct m_limit m = {.lm_item = head_of(it, it->limit.kind),
+				    .lm_id = le32_of(it->limit.id),
+				    .lm_blocks = le64_of(it->limit.blocks),
+				    .lm_inodes = le64_of(it->limit.inodes)};
+
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
+	case ITEM_BAD: {
+		struct m_bad m = {head_of(it, it->map.flags), le64_of(it->map.start), le64_of(it->map.blocks)};
+
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
 	}
 }
 
@@ -174,16 +225,15 @@ static const char *inode_decode(const void *bytes, uint32_t length, struct item 
 		return "4.4a unknown mode bits";
 	if (le64_to(m.in_size) > (uint64_t)INT64_MAX)
 		return "4.4b size over the largest file";
-	if (le32_to(m.in_flags) != 0)
+	if ((le32_to(m.in_flags) & ~INODE_FLAGS_KNOWN) != 0)
 		return "4.4c unknown inode flag";
-	if (le32_to(m.in_zero) != 0)
-		return BAD_ZERO;
 	it->inode.mode = mode;
 	it->inode.size = le64_to(m.in_size);
 	it->inode.rdev = le64_to(m.in_rdev);
 	it->inode.uid = le32_to(m.in_uid);
 	it->inode.gid = le32_to(m.in_gid);
 	it->inode.flags = le32_to(m.in_flags);
+	it->inode.tree = le32_to(m.in_tree);
 	it->inode.atime_ns = (int64_t)le64_to(m.in_atime_ns);
 	it->inode.mtime_ns = (int64_t)le64_to(m.in_mtime_ns);
 	it->inode.ctime_ns = (int64_t)le64_to(m.in_ctime_ns);
@@ -319,6 +369,69 @@ static const char *unmap_decode(const void *bytes, uint32_t length, struct item 
 	return NULL;
 }
 
+static const char *xattr_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	const char *name = (const char *)bytes + sizeof(struct m_xattr);
+	struct m_xattr m;
+	uint32_t used;
+
+	memcpy(&m, bytes, sizeof(m));
+	it->xattr.name_len = m.xa_name_len;
+	it->xattr.value_len = le16_to(m.xa_value_len);
+	it->xattr.flags = m.xa_flags;
+	used = (uint32_t)sizeof(m) + it->xattr.name_len + it->xattr.value_len;
+	if (length != padded(used))
+		return BAD_LENGTH;
+	if (!format_xattr_name_ok(name, it->xattr.name_len))
+		return "4.9a name of an extended attribute";
+	if (it->xattr.flags > ITEM_XATTR_REMOVE)
+		return "4.9b flags of an extended attribute";
+	if (it->xattr.value_len > (it->xattr.flags == ITEM_XATTR_REMOVE ? 0 : FORMAT_XATTR_PIECE_MAX))
+		return "4.9c value of an extended attribute";
+	if (!check_zero((const char *)bytes + used, length - used))
+		return BAD_ZERO;
+	it->xattr.name = name;
+	it->xattr.value = name + it->xattr.name_len;
+	return NULL;
+}
+
+static const char *limit_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	struct m_limit m;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	it->limit.kind = le32_to(m.lm_item.it_field);
+	it->limit.id = le32_to(m.lm_id);
+	it->limit.blocks = le64_to(m.lm_blocks);
+	it->limit.inodes = le64_to(m.lm_inodes);
+	if (it->limit.kind != ITEM_LIMIT_UID && it->limit.kind != ITEM_LIMIT_TREE)
+		return "4.10a unknown kind of limit";
+	if (it->limit.kind == ITEM_LIMIT_TREE && it->limit.id == 0)
+		return "4.10b tree 0 has no limit";
+	if (le32_to(m.lm_zero) != 0)
+		return BAD_ZERO;
+	return NULL;
+}
+
+static const char *bad_decode(const void *bytes, uint32_t length, uint64_t pool_blocks, struct item *it)
+{
+	struct m_bad m;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	it->map.flags = le32_to(m.bd_item.it_field);
+	it->map.start = le64_to(m.bd_start);
+	it->map.blocks = le64_to(m.bd_blocks);
+	if (it->map.blocks == 0 || !check_run(it->map.start, it->map.blocks, pool_blocks))
+		return "4.11a bad blocks outside the pool";
+	if ((it->map.flags & ~ITEM_BAD_GOOD) != 0)
+		return "4.11b unknown flag of bad blocks";
+	return NULL;
+}
+
 const char *item_decode(const void *bytes, uint64_t room, uint64_t pool_blocks, struct item *out, uint32_t *length)
 {
 	struct m_item m;
@@ -354,6 +467,12 @@ const char *item_decode(const void *bytes, uint64_t room, uint64_t pool_blocks, 
 		return map_decode(bytes, len, pool_blocks, out);
 	case ITEM_UNMAP:
 		return unmap_decode(bytes, len, out);
+	case ITEM_XATTR:
+		return xattr_decode(bytes, len, out);
+	case ITEM_LIMIT:
+		return limit_decode(bytes, len, out);
+	case ITEM_BAD:
+		return bad_decode(bytes, len, pool_blocks, out);
 	default:
 		return "4.1c unknown item type";
 	}
@@ -367,7 +486,14 @@ void item_about(const struct item *it, char *buf, size_t room)
 	case ITEM_SYMLINK:
 	case ITEM_MAP:
 	case ITEM_UNMAP:
+	case ITEM_XATTR:
 		break;
+	case ITEM_LIMIT:
+		snprintf(buf, room, "limit of %s %u", it->limit.kind == ITEM_LIMIT_UID ? "uid" : "tree", it->limit.id);
+		return;
+	case ITEM_BAD:
+		snprintf(buf, room, "bad blocks at %llu", (unsigned long long)it->map.start);
+		return;
 	case ITEM_DIRENT:
 	case ITEM_UNDIRENT:
 		snprintf(buf, room, "directory %llu cookie %llu", (unsigned long long)it->ino,

@@ -97,6 +97,7 @@ static const struct format_field inode_fields[] = {
     FIELD(m_inode, in_uid, "uid", U32),
     FIELD(m_inode, in_gid, "gid", U32),
     FIELD(m_inode, in_flags, "flags", HEX32),
+    FIELD(m_inode, in_tree, "tree", U32),
     FIELD(m_inode, in_atime_ns, "atime_ns", I64),
     FIELD(m_inode, in_mtime_ns, "mtime_ns", I64),
     FIELD(m_inode, in_ctime_ns, "ctime_ns", I64),
@@ -142,6 +143,27 @@ static const struct format_field unmap_fields[] = {
     FIELD(m_unmap, um_blocks, "blocks", U64),
 };
 
+static const struct format_field xattr_fields[] = {
+    FIELD(m_xattr, xa_type, "type", U16),           FIELD(m_xattr, xa_length, "length", U16),
+    FIELD(m_xattr, xa_name_len, "name_len", U8),    FIELD(m_xattr, xa_flags, "flags", U8),
+    FIELD(m_xattr, xa_value_len, "value_len", U16), FIELD(m_xattr, xa_ino, "ino", U64),
+};
+
+static const struct format_field limit_fields[] = {
+    ITEM_FIELDS(m_limit, lm_item),
+    FIELD(m_limit, lm_item.it_field, "kind", U32),
+    FIELD(m_limit, lm_id, "id", U32),
+    FIELD(m_limit, lm_blocks, "blocks", U64),
+    FIELD(m_limit, lm_inodes, "inodes", U64),
+};
+
+static const struct format_field bad_fields[] = {
+    ITEM_FIELDS(m_bad, bd_item),
+    FIELD(m_bad, bd_item.it_field, "flags", HEX32),
+    FIELD(m_bad, bd_start, "start", U64),
+    FIELD(m_bad, bd_blocks, "blocks", U64),
+};
+
 #define TABLE(type, name, section, table)                                                                              \
 	{                                                                                                              \
 		name, section, sizeof(struct type), ARRAY_LEN(table), table                                            \
@@ -161,6 +183,9 @@ const struct format_struct format_structs[FORMAT_STRUCT_COUNT] = {
     [FORMAT_UNDIRENT] = TABLE(m_undirent, "undirent", "4.8", undirent_fields),
     [FORMAT_MAP] = TABLE(m_map, "map", "4.2", map_fields),
     [FORMAT_UNMAP] = TABLE(m_unmap, "unmap", "4.3", unmap_fields),
+    [FORMAT_XATTR] = TABLE(m_xattr, "xattr", "4.9", xattr_fields),
+    [FORMAT_LIMIT] = TABLE(m_limit, "limit", "4.10", limit_fields),
+    [FORMAT_BAD] = TABLE(m_bad, "bad", "4.11", bad_fields),
 };
 
 const struct format_struct *format_item_struct(enum item_type type)
@@ -180,6 +205,12 @@ const struct format_struct *format_item_struct(enum item_type type)
 		return &format_structs[FORMAT_MAP];
 	case ITEM_UNMAP:
 		return &format_structs[FORMAT_UNMAP];
+	case ITEM_XATTR:
+		return &format_structs[FORMAT_XATTR];
+	case ITEM_LIMIT:
+		return &format_structs[FORMAT_LIMIT];
+	case ITEM_BAD:
+		return &format_structs[FORMAT_BAD];
 	}
 	return NULL;
 }

@@ -54,7 +54,11 @@ struct fs_attr {
 	uint64_t blocks; /* of LH_BLOCK_SIZE, allocated */
 	uint64_t rdev;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* since 1970 */
+	uint32_t flags;                                 /* FS_ATTR_* */
+	uint32_t tree;                                  /* whose limits count it; 0: none */
 };
+#define FS_ATTR_SNAPSHOT  1u /* the root of a snapshot */
+#define FS_ATTR_READ_ONLY 2u /* in a read-only snapshot: changes are -EROFS */
 
 #define FS_SET_MODE  1u
 #define FS_SET_UID   2u
@@ -110,7 +114,8 @@ int fs_verify(struct fs *fs, void (*each)(void *ctx, const char *finding), void 
 /* --- by path --- */
 
 int fs_stat(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, struct fs_attr *out);
-/* flags: O_RDONLY/O_WRONLY/O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW; others -EINVAL. mode:
+/* flags: O_RDONLY/O_WRONLY/O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW,
+ * O_TMPFILE (path is a directory; with O_EXCL fs_link_handle is refused); others -EINVAL. mode:
  * permissions after umask. */
 int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int flags, uint32_t mode,
 	    struct fs_handle **out);
@@ -121,9 +126,84 @@ int fs_unlink(struct fs *fs, const struct fs_caller *who, const char *path);
 int fs_rename(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, unsigned flags);
 int fs_link(struct fs *fs, const struct fs_caller *who, const char *from, const char *to);
 int fs_symlink(struct fs *fs, const struct fs_caller *who, const char *target, const char *path);
+/* Type and permissions in mode: FIFO, socket, device (root only, -EPERM; kept, never driven) or regular file. */
+int fs_mknod(struct fs *fs, const struct fs_caller *who, const char *path, uint32_t mode, uint64_t rdev);
 /* Returns the length; the target is not terminated; -ERANGE when size is too small. */
 ssize_t fs_readlink(struct fs *fs, const struct fs_caller *who, const char *path, char *buf, size_t size);
 int fs_setattr(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const struct fs_setattr *set);
+
+/*
+ * Extended attributes: "user.", "trusted." (root), "security." (root writes) and "system.posix_acl_access",
+ * "system.posix_acl_default" (checked, kept in step with the mode, enforced). Rules of namespaces as xattr(7).
+ * size 0 asks for the length. -ENODATA none of this name, -ERANGE size too small, -E2BIG value over FS_XATTR_SIZE_MAX,
+ * -ENOSPC names over it, -EOPNOTSUPP namespace, -EEXIST/-ENODATA by flags (XATTR_CREATE, XATTR_REPLACE).
+ */
+ssize_t fs_xattr_get(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name,
+		     void *value, size_t size);
+int fs_xattr_set(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name,
+		 const void *value, size_t size, int flags);
+/* Names, each terminated, one behind the other; those that the caller may see. */
+ssize_t fs_xattr_list(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, char *names,
+		      size_t size);
+int fs_xattr_remove(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name);
+
+/*
+ * A point-in-time copy of the tree below the directory `from` as the new directory `to`; blocks are shared.
+ * O(metadata): time, log and memory grow with the number of inodes and extents, not with bytes. One record: after a
+ * crash it is there whole or not at all. Changes of other threads wait while it is taken; readers do not. WRITE leases
+ * in the tree are broken (drain). Root or the owner of `from`. A read-only snapshot refuses every change (-EROFS) but
+ * its deletion.
+ */
+int fs_snapshot(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, bool read_only);
+/* Removes a snapshot whole, in one record; open files of it live on until closed. -EINVAL: no snapshot's root. */
+int fs_snapshot_delete(struct fs *fs, const struct fs_caller *who, const char *path);
+struct fs_snapshot_info {
+	uint64_t ino, inodes, blocks; /* blocks: named by its extents, shared or not */
+	int64_t created_ns;
+	bool read_only;
+	const char *path; /* valid during the call */
+};
+int fs_snapshots(struct fs *fs, void (*each)(void *ctx, const struct fs_snapshot_info *info), void *ctx);
+
+/*
+ * Limits. UID: everything the uid owns. TREE: everything below a directory; set on an empty or filled directory, it is
+ * inherited by what is made below, and hard links and renames across its border are -EXDEV (as project quotas of XFS).
+ * Over it: -EDQUOT, nothing changed. Root only; reading is free. 0: no limit; both 0 remove it.
+ */
+enum fs_limit_kind { FS_LIMIT_UID = 1, FS_LIMIT_TREE = 2 };
+struct fs_limit {
+	enum fs_limit_kind kind;
+	uint32_t id;             /* uid, or the tree's number (set gives it out) */
+	uint64_t ino;            /* TREE: its top directory */
+	uint64_t blocks, inodes; /* the limits */
+	uint64_t blocks_used, inodes_used;
+};
+int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_path, struct fs_limit *limit);
+/* UID: by limit->id; TREE: of the tree that the path lies in. -ENODATA: none. */
+int fs_limit_get(struct fs *fs, const struct fs_caller *who, const char *tree_path, struct fs_limit *limit);
+int fs_limits(struct fs *fs, void (*each)(void *ctx, const struct fs_limit *limit), void *ctx);
+
+/* --- space --- */
+
+/*
+ * Another size for the mounted pool, in bytes. Growing makes the pool's file longer first. Shrinking moves what lies
+ * beyond the new end (breaks leases there) and cuts the file last; -ENOSPC when it does not fit, -EOPNOTSUPP for memory
+ * that cannot change its size. After a crash the pool has the old size or the new one. *progress (may be NULL) is told
+ * blocks done and to do.
+ */
+int fs_resize(struct fs *fs, const struct fs_caller *who, uint64_t bytes,
+	      void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+/*
+ * Failing memory: moves everything out of the pool's bytes [off, off + len) and never uses them again (recorded). What
+ * cannot be read is lost: each() gets the file's range and a path, and the range becomes a hole. EXCLUSIVE leases are
+ * broken too. Returns the number of losses.
+ */
+struct fs_loss {
+	uint64_t ino, off, len;
+	const char *path; /* one of its names; valid during the call */
+};
+int fs_evacuate(struct fs *fs, const struct fs_caller *who, uint64_t off, uint64_t len,
+		void (*each)(void *ctx, const struct fs_loss *loss), void *ctx);
 
 /* --- by handle --- */
 
@@ -138,7 +218,11 @@ ssize_t fs_read(struct fs_handle *h, const struct fs_caller *who, void *buf, siz
 /* O_APPEND handles ignore off. Short only when space ran out after some bytes. */
 ssize_t fs_write(struct fs_handle *h, const struct fs_caller *who, const void *buf, size_t len, uint64_t off);
 int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size);
-/* mode: 0 preallocate (size grows), FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE|KEEP_SIZE; others -EOPNOTSUPP. */
+/*
+ * Every mode of fallocate(2) with its rules: 0 preallocate (size grows), KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE
+ * (with or without KEEP_SIZE), COLLAPSE_RANGE and INSERT_RANGE (block-aligned, alone), UNSHARE_RANGE. Unknown:
+ * -EOPNOTSUPP.
+ */
 int fs_allocate(struct fs_handle *h, const struct fs_caller *who, int mode, uint64_t off, uint64_t len);
 int fs_sync(struct fs_handle *h, bool data_only);
 /* FICLONERANGE's rules: block-aligned, len 0 to the source's end; the destination grows. Works within one file when
@@ -147,6 +231,25 @@ int fs_clone_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *sr
 		   const struct fs_caller *who);
 /* Moves the blocks of the range to new places, content unchanged. *moved_blocks may be NULL. */
 int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, uint64_t *moved_blocks);
+
+/* FIDEDUPERANGE: shares the blocks if both ranges have the same bytes, compared with both locked. 0: shared; 1: the
+ * bytes differ, nothing changed. */
+int fs_dedupe_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
+		    const struct fs_caller *who);
+/* Swaps the content of two ranges of equal length, of two files or of one (then apart), atomically: block-aligned, or
+ * to both ends of file. Both open for reading and writing. */
+int fs_exchange_range(struct fs_handle *a, uint64_t a_off, struct fs_handle *b, uint64_t b_off, uint64_t len,
+		      const struct fs_caller *who);
+/* copy_file_range(2): shares whole blocks where the offsets allow it, copies the rest. Returns bytes, 0 at the end. */
+ssize_t fs_copy_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
+		      const struct fs_caller *who);
+/* whence: SEEK_DATA or SEEK_HOLE. Unwritten blocks are holes. -ENXIO at or beyond the end, or no data behind. */
+int64_t fs_seek(struct fs_handle *h, uint64_t off, int whence);
+/* Moves the file's blocks into one run, or as few as free space allows. Breaks leases (drain). *before and *after:
+ * extents; may be NULL. */
+int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *before, uint64_t *after);
+/* Gives an O_TMPFILE (or any open, still linked) file another name. -ENOENT: its last name is gone, or O_EXCL. */
+int fs_link_handle(struct fs_handle *h, const struct fs_caller *who, const char *to);
 
 struct fs_dirent {
 	uint64_t ino, cookie;

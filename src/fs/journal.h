@@ -30,7 +30,9 @@ struct journal;
 struct inode_attr {
 	uint64_t ino; /* never reused */
 	uint64_t size, rdev;
-	uint32_t mode, uid, gid, flags;
+	uint32_t mode, uid, gid;
+	uint32_t flags; /* INODE_* of format/format.h */
+	uint32_t tree;  /* whose limits count it; 0: none */
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 };
 
@@ -56,6 +58,11 @@ void jtxn_dirent(struct jtxn *t, uint64_t dir, uint64_t cookie, uint64_t ino, ui
 void jtxn_undirent(struct jtxn *t, uint64_t dir, uint64_t cookie);
 void jtxn_map(struct jtxn *t, uint64_t ino, const struct extent *e);
 void jtxn_unmap(struct jtxn *t, uint64_t ino, uint64_t off, uint64_t blocks);
+/* A value of up to FORMAT_XATTR_VALUE_MAX bytes, in as many items as it needs; value NULL removes the attribute. */
+void jtxn_xattr(struct jtxn *t, uint64_t ino, const char *name, uint32_t name_len, const void *value, uint32_t len);
+/* kind: ITEM_LIMIT_*; blocks and inodes 0: no limit. root: the tree's top directory, FS_ROOT_INO for a uid. */
+void jtxn_limit(struct jtxn *t, uint32_t kind, uint32_t id, uint64_t root, uint64_t blocks, uint64_t inodes);
+void jtxn_bad(struct jtxn *t, struct run r, bool good);
 /*
  * Appends the record. On success it is durable (see append), *seq is its number, and the caller applies it to memory
  * before it drops the inode locks, infallibly. -ENOSPC, -ENOMEM, -EIO, -EROFS: nothing happened.
@@ -77,6 +84,11 @@ struct journal_apply {
 	const char *(*undirent)(void *ctx, uint64_t dir, uint64_t cookie);
 	const char *(*map)(void *ctx, uint64_t ino, const struct extent *e);
 	const char *(*unmap)(void *ctx, uint64_t ino, uint64_t off, uint64_t blocks);
+	/* NULL members: such items are refused (4.1c). flags: ITEM_XATTR_*. */
+	const char *(*xattr)(void *ctx, uint64_t ino, const char *name, uint32_t name_len, const void *value,
+			     uint32_t len, uint32_t flags);
+	const char *(*limit)(void *ctx, uint32_t kind, uint32_t id, uint64_t root, uint64_t blocks, uint64_t inodes);
+	const char *(*bad)(void *ctx, struct run r, bool good);
 };
 
 /* Writes superblock and an empty checkpoint holding the root directory. */

@@ -74,6 +74,7 @@ void jtxn_inode(struct jtxn *t, const struct inode_attr *a)
 	it.inode.uid = a->uid;
 	it.inode.gid = a->gid;
 	it.inode.flags = a->flags;
+	it.inode.tree = a->tree;
 	it.inode.atime_ns = a->atime_ns;
 	it.inode.mtime_ns = a->mtime_ns;
 	it.inode.ctime_ns = a->ctime_ns;
@@ -133,5 +134,46 @@ void jtxn_unmap(struct jtxn *t, uint64_t ino, uint64_t off, uint64_t blocks)
 	struct item it = {.type = ITEM_UNMAP, .ino = ino, .map = {.off = off, .blocks = blocks}};
 
 	assert(blocks > 0 && blocks <= UINT64_MAX - off);
+	txn_add(t, &it);
+}
+
+void jtxn_xattr(struct jtxn *t, uint64_t ino, const char *name, uint32_t name_len, const void *value, uint32_t len)
+{
+	struct item it = {.type = ITEM_XATTR, .ino = ino, .xattr = {.name = name, .name_len = name_len}};
+	uint32_t done = 0;
+
+	assert(format_xattr_name_ok(name, name_len) && len <= FORMAT_XATTR_VALUE_MAX);
+	if (value == NULL) {
+		it.xattr.flags = ITEM_XATTR_REMOVE;
+		txn_add(t, &it);
+		return;
+	}
+	do {
+		it.xattr.value = (const uint8_t *)value + done;
+		it.xattr.value_len = len - done < FORMAT_XATTR_PIECE_MAX ? len - done : FORMAT_XATTR_PIECE_MAX;
+		it.xattr.flags = done > 0 ? ITEM_XATTR_APPEND : 0;
+		txn_add(t, &it);
+		done += it.xattr.value_len;
+	} while (done < len);
+}
+
+void jtxn_limit(struct jtxn *t, uint32_t kind, uint32_t id, uint64_t root, uint64_t blocks, uint64_t inodes)
+{
+	struct item it = {.type = ITEM_LIMIT, .ino = root};
+
+	it.limit.kind = kind;
+	it.limit.id = id;
+	it.limit.blocks = blocks;
+	it.limit.inodes = inodes;
+	txn_add(t, &it);
+}
+
+void jtxn_bad(struct jtxn *t, struct run r, bool good)
+{
+	struct item it = {.type = ITEM_BAD, .ino = FORMAT_ROOT_INO};
+
+	it.map.start = r.start;
+	it.map.blocks = r.blocks;
+	it.map.flags = good ? ITEM_BAD_GOOD : 0;
 	txn_add(t, &it);
 }

@@ -27,6 +27,7 @@ static const char *replay_inode(const struct replay *r, const struct item *it)
 	    .uid = it->inode.uid,
 	    .gid = it->inode.gid,
 	    .flags = it->inode.flags,
+	    .tree = it->inode.tree,
 	    .atime_ns = it->inode.atime_ns,
 	    .mtime_ns = it->inode.mtime_ns,
 	    .ctime_ns = it->inode.ctime_ns,
@@ -70,6 +71,21 @@ static const char *replay_item(void *ctx, const struct item *it, const struct sc
 		return replay_map(r, it);
 	case ITEM_UNMAP:
 		return r->apply->unmap(r->ctx, it->ino, it->map.off, it->map.blocks);
+	case ITEM_XATTR:
+		if (r->apply->xattr == NULL)
+			break;
+		return r->apply->xattr(r->ctx, it->ino, it->xattr.name, it->xattr.name_len, it->xattr.value,
+				       it->xattr.value_len, it->xattr.flags);
+	case ITEM_LIMIT:
+		if (r->apply->limit == NULL)
+			break;
+		return r->apply->limit(r->ctx, it->limit.kind, it->limit.id, it->ino, it->limit.blocks,
+				       it->limit.inodes);
+	case ITEM_BAD:
+		if (r->apply->bad == NULL)
+			break;
+		return r->apply->bad(r->ctx, (struct run){it->map.start, it->map.blocks},
+				     (it->map.flags & ITEM_BAD_GOOD) != 0);
 	}
 	return "4.1c unknown item type";
 }

@@ -151,7 +151,7 @@ static int item_visit(struct scan *s, const uint8_t *bytes, uint64_t room, struc
 			return 0;
 	}
 	/* What a verifier refused may still say what it was about. */
-	if (room >= FORMAT_ITEM_MIN && it.type >= ITEM_INODE && it.type <= ITEM_UNMAP)
+	if (room >= FORMAT_ITEM_MIN && it.type >= ITEM_INODE && it.type <= ITEM_BAD)
 		item_about(&it, about, sizeof(about));
 	return damaged(s, rule, at, about);
 }

@@ -185,6 +185,10 @@ static const char *item_visit(void *ctx, const struct item *it, const struct sca
 	case ITEM_UNMAP:
 		extent(f, it);
 		break;
+	case ITEM_XATTR:
+	case ITEM_LIMIT:
+	case ITEM_BAD:
+		break;
 	}
 	return f->error == 0 ? NULL : STOPPED;
 }

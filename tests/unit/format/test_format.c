@@ -480,7 +480,7 @@ static void each_rule_of_inodes_is_found(void **state)
 	expect_rule(ITEM_WITH(item_inode, it.inode.mode = S_IFMT | 0644), "4.4a");
 	expect_rule(ITEM_WITH(item_inode, it.inode.mode = S_IFREG | 0200000), "4.4a");
 	expect_rule(ITEM_WITH(item_inode, it.inode.size = (uint64_t)1 << 63), "4.4b");
-	expect_rule(ITEM_WITH(item_inode, it.inode.flags = 1), "4.4c");
+	expect_rule(ITEM_WITH(item_inode, it.inode.flags = 4), "4.4c");
 	expect_rule(ITEM_WITH(item_forget, it.ino = 1), "4.5a");
 	expect_rule(ITEM_WITH(item_symlink, it.name.len = 0), "4.6a");
 	expect_rule(item_spoiled(&item_symlink, 5, 16), "4.6a");
@@ -737,7 +737,7 @@ static void tables_cover_fields_inside_their_structs(void **state)
 		for (unsigned k = 0; k < s->field_count; k++)
 			assert_true(s->fields[k].offset + s->fields[k].size <= s->size);
 	}
-	for (unsigned type = ITEM_INODE; type <= ITEM_UNMAP; type++)
+	for (unsigned type = ITEM_INODE; type <= ITEM_BAD; type++)
 		assert_non_null(format_item_struct((enum item_type)type));
 }
 

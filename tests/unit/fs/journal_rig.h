@@ -92,8 +92,15 @@ static inline const char *rig_unmap(void *ctx, uint64_t ino, uint64_t off, uint6
 	s->ino[ino % RIG_INODES].maps = 0;
 	return NULL;
 }
-static const struct journal_apply rig_apply = {rig_inode,    rig_forget, rig_symlink, rig_dirent,
-					       rig_undirent, rig_map,    rig_unmap};
+static const struct journal_apply rig_apply = {
+    .inode = rig_inode,
+    .forget = rig_forget,
+    .symlink = rig_symlink,
+    .dirent = rig_dirent,
+    .undirent = rig_undirent,
+    .map = rig_map,
+    .unmap = rig_unmap,
+};
 
 static inline int rig_format(struct pool *pool)
 {

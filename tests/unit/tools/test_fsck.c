@@ -48,8 +48,15 @@ static const char *any_unmap(void *ctx, uint64_t ino, uint64_t off, uint64_t blo
 {
 	return NULL;
 }
-static const struct journal_apply any_apply = {any_inode,    any_forget, any_symlink, any_dirent,
-					       any_undirent, any_map,    any_unmap};
+static const struct journal_apply any_apply = {
+    .inode = any_inode,
+    .forget = any_forget,
+    .symlink = any_symlink,
+    .dirent = any_dirent,
+    .undirent = any_undirent,
+    .map = any_map,
+    .unmap = any_unmap,
+};
 
 struct bad {
 	struct pool *pool;
