@@ -279,17 +279,34 @@ void format_field_text(const struct format_field *f, const void *bytes, char *bu
 	}
 }
 
+/* What fits of a string behind `at`; returns where the whole of it would end, as snprintf counts. */
+static size_t text_put(char *buf, size_t room, size_t at, const char *what)
+{
+	size_t len = strlen(what);
+
+	if (at < room) {
+		size_t fits = len < room - at - 1 ? len : room - at - 1;
+
+		memcpy(buf + at, what, fits);
+		buf[at + fits] = '\0';
+	}
+	return at + len;
+}
+
 size_t format_to_text(const struct format_struct *s, const void *bytes, char *buf, size_t room)
 {
 	char value[80];
 	size_t at;
 
 	assert(room > 0);
-	at = (size_t)snprintf(buf, room, "%s:", s->name);
+	at = text_put(buf, room, 0, s->name);
+	at = text_put(buf, room, at, ":");
 	for (uint32_t i = 0; i < s->field_count; i++) {
 		format_field_text(&s->fields[i], bytes, value, sizeof(value));
-		at += (size_t)snprintf(buf + (at < room ? at : room - 1), at < room ? room - at : 1, " %s=%s",
-				       s->fields[i].name, value);
+		at = text_put(buf, room, at, " ");
+		at = text_put(buf, room, at, s->fields[i].name);
+		at = text_put(buf, room, at, "=");
+		at = text_put(buf, room, at, value);
 	}
 	return at;
 }

@@ -354,6 +354,14 @@ static const struct item item_undirent = {.type = ITEM_UNDIRENT, .ino = 1, .name
 static const struct item item_map = {
     .type = ITEM_MAP, .ino = 17, .map = {.off = 3, .start = 100, .blocks = 5, .flags = ITEM_MAP_UNWRITTEN}};
 static const struct item item_unmap = {.type = ITEM_UNMAP, .ino = 17, .map = {.off = 3, .blocks = 5}};
+static const struct item item_xattr = {
+    .type = ITEM_XATTR,
+    .ino = 17,
+    .xattr = {.name = "user.a", .value = "xyz", .name_len = 6, .value_len = 3, .flags = ITEM_XATTR_APPEND}};
+static const struct item item_limit = {
+    .type = ITEM_LIMIT, .ino = 1, .limit = {.blocks = 9, .inodes = 10, .kind = ITEM_LIMIT_UID, .id = 1000}};
+static const struct item item_bad = {
+    .type = ITEM_BAD, .ino = 1, .map = {.start = 100, .blocks = 5, .flags = ITEM_BAD_GOOD}};
 
 static void items_have_their_bytes(void **state)
 {
@@ -378,6 +386,13 @@ static void items_have_their_bytes(void **state)
 			"0500000000000000"},
 	    {&item_unmap, "07002000000000001100000000000000"
 			  "03000000000000000500000000000000"},
+	    {&item_xattr, "08002000060103001100000000000000"
+			  "757365722e6178797a00000000000000"},
+	    {&item_limit, "09002800010000000100000000000000"
+			  "e8030000000000000900000000000000"
+			  "0a00000000000000"},
+	    {&item_bad, "0a002000010000000100000000000000"
+			"64000000000000000500000000000000"},
 	};
 	uint8_t buf[256];
 
@@ -441,10 +456,18 @@ static void each_rule_of_all_items_is_found(void **state)
 	expect_rule(item_spoiled(&item_dirent, 2, 32), "4.1b");
 	expect_rule(item_spoiled(&item_symlink, 2, 24), "4.1b");
 	expect_rule(item_spoiled(&item_undirent, 2, 16), "4.1b");
-	expect_rule(item_spoiled(&item_map, 0, 8), "4.1c");
+	expect_rule(item_spoiled(&item_xattr, 2, 24), "4.1b");
+	expect_rule(item_spoiled(&item_xattr, 2, 40), "4.1a");
+	expect_rule(item_spoiled(&item_xattr, 6, 200), "4.1b");
+	expect_rule(item_spoiled(&item_xattr, 4, 30), "4.1b");
+	expect_rule(item_spoiled(&item_limit, 2, 32), "4.1b");
+	expect_rule(item_spoiled(&item_bad, 2, 24), "4.1b");
+	expect_rule(item_spoiled(&item_map, 0, 11), "4.1c");
+	expect_rule(item_spoiled(&item_map, 0, 99), "4.1c");
 	expect_rule(item_spoiled(&item_map, 0, 0), "4.1c");
 	expect_rule(item_spoiled(&item_map, 1, 1), "4.1c");
-	expect_rule(item_spoiled(&item_inode, 44, 1), "4.1d");
+	expect_rule(item_spoiled(&item_xattr, 31, 1), "4.1d");
+	expect_rule(item_spoiled(&item_limit, 20, 1), "4.1d");
 	expect_rule(item_spoiled(&item_forget, 4, 1), "4.1d");
 	expect_rule(item_spoiled(&item_symlink, 16, 1), "4.1d");
 	expect_rule(item_spoiled(&item_symlink, 31, 1), "4.1d");
@@ -507,6 +530,47 @@ static void each_rule_of_names_is_found(void **state)
 	expect_rule(ITEM_WITH(item_undirent, it.name.cookie = 0), "4.8a");
 }
 
+static void each_rule_of_attributes_is_found(void **state)
+{
+	static char longest[FORMAT_XATTR_NAME_MAX];
+	static uint8_t piece[FORMAT_XATTR_PIECE_MAX], buf[FORMAT_ITEM_MAX];
+	struct item out;
+	uint32_t length;
+
+	memset(longest, 'x', sizeof(longest));
+	expect_none(item_decoded(&item_xattr));
+	expect_none(ITEM_WITH(item_xattr, it.xattr.name = longest; it.xattr.name_len = sizeof(longest)));
+	expect_rule(ITEM_WITH(item_xattr, it.xattr.name_len = 0), "4.9a");
+	expect_rule(ITEM_WITH(item_xattr, it.xattr.name = "user\0b"), "4.9a");
+	expect_rule(ITEM_WITH(item_xattr, it.xattr.flags = 3), "4.9b");
+	expect_none(ITEM_WITH(item_xattr, it.xattr.value = piece; it.xattr.value_len = FORMAT_XATTR_PIECE_MAX));
+	item_encode(&(struct item){.type = ITEM_XATTR,
+				   .ino = 17,
+				   .xattr = {.name = "user.a", .value = piece, .name_len = 6, .value_len = 32768}},
+		    buf);
+	buf[6]++; /* the padding has room for it */
+	expect_rule(item_decode(buf, sizeof(buf), BLOCKS, &out, &length), "4.9c");
+	expect_rule(ITEM_WITH(item_xattr, it.xattr.flags = ITEM_XATTR_REMOVE), "4.9c");
+	expect_none(ITEM_WITH(item_xattr, it.xattr.flags = ITEM_XATTR_REMOVE; it.xattr.value_len = 0));
+	expect_none(ITEM_WITH(item_xattr, it.xattr.flags = 0; it.xattr.value_len = 0));
+}
+
+static void each_rule_of_limits_and_bad_blocks_is_found(void **state)
+{
+	expect_none(ITEM_WITH(item_limit, it.limit.id = 0));
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 0), "4.10a");
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 3), "4.10a");
+	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_TREE; it.limit.id = UINT32_MAX));
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_TREE; it.limit.id = 0), "4.10b");
+	expect_none(ITEM_WITH(item_limit, it.limit.blocks = UINT64_MAX; it.limit.inodes = UINT64_MAX));
+	expect_rule(ITEM_WITH(item_bad, it.map.blocks = 0), "4.11a");
+	expect_rule(ITEM_WITH(item_bad, it.map.start = 0), "4.11a");
+	expect_rule(ITEM_WITH(item_bad, it.map.start = BLOCKS - 5), "4.11a");
+	expect_none(ITEM_WITH(item_bad, it.map.start = BLOCKS - 6));
+	expect_rule(ITEM_WITH(item_bad, it.map.blocks = UINT64_MAX), "4.11a");
+	expect_rule(ITEM_WITH(item_bad, it.map.flags = 2), "4.11b");
+}
+
 /* Whatever the bytes are, the verifier stays inside them (run under the address sanitizer) and ends. */
 static void random_bytes_are_refused_or_sound(void **state)
 {
@@ -524,7 +588,7 @@ static void random_bytes_are_refused_or_sound(void **state)
 			x ^= x << 17;
 			buf[i] = (uint8_t)x;
 		}
-		buf[0] = (uint8_t)(1 + x % 8);
+		buf[0] = (uint8_t)(1 + x % 12);
 		buf[1] = 0;
 		buf[2] = (uint8_t)(x >> 8 & 0xf8);
 		buf[3] = 0;
@@ -772,6 +836,8 @@ int main(void)
 	    cmocka_unit_test(each_rule_of_maps_is_found),
 	    cmocka_unit_test(each_rule_of_inodes_is_found),
 	    cmocka_unit_test(each_rule_of_names_is_found),
+	    cmocka_unit_test(each_rule_of_attributes_is_found),
+	    cmocka_unit_test(each_rule_of_limits_and_bad_blocks_is_found),
 	    cmocka_unit_test(random_bytes_are_refused_or_sound),
 	    cmocka_unit_test(each_rule_of_a_segment_is_found),
 	    cmocka_unit_test(each_rule_of_a_record_is_found),
