@@ -198,7 +198,7 @@ static int clone_batch(struct clone *c)
 	if (!err) {
 		clone_apply(c, &dst, first, stop, seq);
 		grown = attr.size != c->dst->attr.size;
-		attr_set(c->dst, &attr);
+		inode_attr_set(c->dst, &attr);
 		if (grown)
 			c->dst->tail_stale = true;
 		atomic_store_explicit(&c->dst->lazy, false, memory_order_relaxed);

@@ -61,13 +61,18 @@ struct inode {
 	};
 };
 
-/* Everything but the number, which never changes and is read without INODE too. Caller holds INODE exclusively. */
+/*
+ * New attributes: everything but the number, which never changes and is read without INODE too. When the end grows into
+ * another block, nothing old is behind it there. Caller holds INODE exclusively.
+ */
 static inline void inode_attr_set(struct inode *i, const struct inode_attr *to)
 {
 	const size_t from = offsetof(struct inode_attr, size);
 
 	static_assert(offsetof(struct inode_attr, ino) == 0, "the number comes first");
 	assert(i->attr.ino == to->ino);
+	if (to->size > i->attr.size && to->size >> LH_BLOCK_SHIFT != i->attr.size >> LH_BLOCK_SHIFT)
+		i->tail_stale = false;
 	memcpy((char *)&i->attr + from, (const char *)to + from, sizeof(*to) - from);
 }
 

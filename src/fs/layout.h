@@ -121,12 +121,4 @@ int store_gap(struct store *s, uint64_t up_to);
  */
 int store_tail(struct fs *fs, struct inode *i);
 
-/* INODE exclusive. New attributes; when the end grows into another block, nothing old is behind it there. */
-static inline void attr_set(struct inode *i, const struct inode_attr *a)
-{
-	if (a->size > i->attr.size && block_of(a->size) != block_of(i->attr.size))
-		i->tail_stale = false;
-	i->attr = *a;
-}
-
 #endif

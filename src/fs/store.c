@@ -377,7 +377,7 @@ static void apply(struct batch *b, uint64_t seq)
 	}
 	walk_account(s->fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	if (s->kind == STORE_DATA || b->records) {
-		attr_set(i, &b->attr);
+		inode_attr_set(i, &b->attr);
 		atomic_store_explicit(&i->lazy, !b->records, memory_order_relaxed);
 	}
 }

@@ -82,7 +82,7 @@ static int sync_range(struct fs *fs, struct inode *i, struct range r, const stru
 		b = next;
 	} while (!err && !last);
 	if (!err && with_attr) {
-		attr_set(i, attr);
+		inode_attr_set(i, attr);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	return err;

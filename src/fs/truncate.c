@@ -54,7 +54,7 @@ static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, co
 	err = commit_content(fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		attr_set(i, attr);
+		inode_attr_set(i, attr);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	if (!err && shrinks)
@@ -211,7 +211,7 @@ static int grow_to(struct fs *fs, struct inode *i, const struct fs_caller *who, 
 	err = commit_content(fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		attr_set(i, &attr);
+		inode_attr_set(i, &attr);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	return err;
