@@ -13,6 +13,7 @@
 
 #include "base/types.h"
 #include "bench.h"
+#include "xfs_peer.h"
 
 #define ROWS_MAX    64
 #define PAIRS_MIN   9
@@ -191,10 +192,8 @@ static unsigned collect(const struct row **rows, char *const *patterns, unsigned
 	const struct {
 		const struct row *rows;
 		unsigned count;
-	} groups[] = {{direct_rows, direct_row_count},
-		      {local_rows, local_row_count},
-		      {lease_rows, lease_row_count},
-		      {meta_rows, meta_row_count}};
+	} groups[] = {{direct_rows, direct_row_count}, {local_rows, local_row_count}, {lease_rows, lease_row_count},
+		      {meta_rows, meta_row_count},     {space_rows, space_row_count}, {growth_rows, growth_row_count}};
 	unsigned n = 0;
 
 	for (unsigned g = 0; g < ARRAY_LEN(groups); g++) {
@@ -212,6 +211,9 @@ static void finish(void)
 	local_finish();
 	lease_finish();
 	meta_finish();
+	space_finish();
+	growth_finish();
+	xfs_finish();
 	if (tmp_path[0] && rmdir(tmp_path))
 		fprintf(stderr, "leasehold-bench: cannot remove %s: %s\n", tmp_path, strerror(errno));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * create_, stat_, rename_, unlink_tmpfs: FILES files in one directory, one thread, in process, against the same system
- * calls by path on tmpfs. One round of a row does all four steps (so that the directory is in the state that the step
- * needs) and reports its own.
+ * create_, stat_, rename_, unlink_ tmpfs and xfs: FILES files in one directory, one thread, in process, against the
+ * same system calls by path on tmpfs, and on XFS on a loop device. One round of a row does all four steps (so that the
+ * directory is in the state that the step needs) and reports its own.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,27 +18,39 @@
 #include "base/clock.h"
 #include "base/types.h"
 #include "bench.h"
+#include "xfs_peer.h"
 
 #define FILES 10000u
 
 enum step { CREATE, STAT, RENAME, UNLINK, STEPS };
 
+enum peer { TMPFS, XFS, PEERS };
+
 static struct {
 	struct lh_fs *fs;
-	char dir[128];
+	char dir[PEERS][160];
+	const char *now; /* the peer's directory of the row that runs */
 } env;
+
+static int peer_ready(enum peer peer, char *why)
+{
+	const char *at = peer == XFS ? xfs_dir(why) : tmpfs_dir();
+
+	if (!at)
+		return peer == XFS ? -ENODEV : bench_skip(why, -ENOENT, "/dev/shm cannot be written");
+	env.now = env.dir[peer];
+	if (env.dir[peer][0])
+		return 0;
+	snprintf(env.dir[peer], sizeof(env.dir[peer]), "%s/meta", at);
+	return mkdir(env.dir[peer], 0700) ? bench_skip(why, -errno, "cannot make %s", env.dir[peer]) : 0;
+}
 
 static int meta_ready(const struct row *r, char *why)
 {
-	int err;
+	int err = peer_ready((enum peer)r->len, why);
 
-	if (env.fs)
-		return 0;
-	if (!tmpfs_dir())
-		return bench_skip(why, -ENOENT, "/dev/shm cannot be written");
-	snprintf(env.dir, sizeof(env.dir), "%s/meta", tmpfs_dir());
-	if (mkdir(env.dir, 0700))
-		return bench_skip(why, -errno, "cannot make a directory on tmpfs");
+	if (err || env.fs)
+		return err;
 	err = lh_fs_open("mem:256M", NULL, &env.fs);
 	if (!err)
 		err = lh_path_mkdir(env.fs, "/d", 0700);
@@ -72,12 +84,12 @@ static int ours_step(enum step s, unsigned i)
 
 static int peer_step(enum step s, unsigned i)
 {
-	char a[192], b[192];
+	char a[224], b[224];
 	struct stat st;
 	int fd;
 
-	snprintf(a, sizeof(a), "%s/file-%05u", env.dir, i);
-	snprintf(b, sizeof(b), "%s/name-%05u", env.dir, i);
+	snprintf(a, sizeof(a), "%s/file-%05u", env.now, i);
+	snprintf(b, sizeof(b), "%s/name-%05u", env.now, i);
 	switch (s) {
 	case CREATE:
 		fd = open(a, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -123,23 +135,26 @@ static int meta_peer(const struct row *r, double *out)
 	return round_of(r, peer_step, out);
 }
 
-#define ROW(n, s)                                                                                                      \
+#define ROW(n, s, peer_at, name_of, want)                                                                              \
 	{                                                                                                              \
-		.name = n, .unit = "k/s", .peer_name = "tmpfs, system calls by path", .goal = 1.0, .rate = true,       \
-		.ready = meta_ready, .ours = meta_ours, .peer = meta_peer, .depth = s                                  \
+		.name = n, .unit = "k/s", .peer_name = name_of, .goal = want, .rate = true, .ready = meta_ready,       \
+		.ours = meta_ours, .peer = meta_peer, .depth = s, .len = peer_at                                       \
 	}
+#define ON_TMPFS(n, s) ROW(n, s, TMPFS, "tmpfs, system calls by path", 1.5)
+#define ON_XFS(n, s)   ROW(n, s, XFS, "XFS on a loop device over tmpfs", 5.0)
 
 const struct row meta_rows[] = {
-    ROW("create_tmpfs", CREATE),
-    ROW("stat_tmpfs", STAT),
-    ROW("rename_tmpfs", RENAME),
-    ROW("unlink_tmpfs", UNLINK),
+    ON_TMPFS("create_tmpfs", CREATE), ON_TMPFS("stat_tmpfs", STAT), ON_TMPFS("rename_tmpfs", RENAME),
+    ON_TMPFS("unlink_tmpfs", UNLINK), ON_XFS("create_xfs", CREATE), ON_XFS("stat_xfs", STAT),
+    ON_XFS("rename_xfs", RENAME),     ON_XFS("unlink_xfs", UNLINK),
 };
 const unsigned meta_row_count = ARRAY_LEN(meta_rows);
 
 void meta_finish(void)
 {
 	lh_fs_close(env.fs);
-	if (env.dir[0])
-		rmdir(env.dir);
+	for (unsigned p = 0; p < PEERS; p++) {
+		if (env.dir[p][0])
+			rmdir(env.dir[p]);
+	}
 }
