@@ -157,7 +157,7 @@ static int chunks_sync(const struct checkpoint *cp)
 	for (uint64_t i = 0; err == 0 && cp->j->msync && i < cp->run_count; i++)
 		err = pool_sync(cp->j->pool, run_offset(cp->runs[i]), run_bytes(cp->runs[i]));
 	pool_fence(cp->j->pool);
-	return err;
+	return err != 0 ? err : pool_fault(cp->j->pool);
 }
 
 int head_publish(struct journal *j, const struct checkpoint_head *h)
@@ -184,6 +184,8 @@ static int log_restart(struct journal *j, struct checkpoint_head *h)
 
 	for (;;) {
 		lock_take(&j->lock);
+		while (j->holds > 0)
+			cond_wait(&j->work, &j->lock);
 		err = journal_state(j);
 		if (err != 0 || j->spare_count >= 2)
 			break;
@@ -192,9 +194,11 @@ static int log_restart(struct journal *j, struct checkpoint_head *h)
 		if (err != 0)
 			return err;
 	}
+	if (err == 0 && j->at > sizeof(struct m_segment)) {
+		segment_switch(j);
+		err = pool_fault(j->pool);
+	}
 	if (err == 0) {
-		if (j->at > sizeof(struct m_segment))
-			segment_switch(j);
 		h->log_block = j->current->run.start;
 		h->log_blocks = (uint32_t)j->current->run.blocks;
 		h->log_seq = j->current->first_seq;
@@ -259,7 +263,7 @@ static int checkpoint_switch(struct journal *j, struct checkpoint *cp, struct ch
 
 	if (err != 0) {
 		lock_take(&j->lock);
-		j->error = err;
+		journal_broken(j, err);
 		lock_drop(&j->lock);
 		return err;
 	}
@@ -316,6 +320,9 @@ static int checkpoint_write(struct journal *j, checkpoint_walk walk, void *ctx, 
 		err = checkpoint_switch(j, &cp, &h, clean);
 	}
 	lock_take(&j->lock);
+	/* A header of log_restart, or a chunk: another try could go to the same place. */
+	if (err == -EIO)
+		journal_broken(j, err);
 	medium_failed = j->error != 0;
 	lock_drop(&j->lock);
 	/* After an error of the medium nothing is given back: the new root may have become durable. */
@@ -355,6 +362,22 @@ int journal_checkpoint(struct journal *j, checkpoint_walk walk, void *ctx, bool 
 	if (err != 0)
 		log_warn("journal", "pool %s: checkpoint failed (%s); the log goes on", j->pool->name, strerror(-err));
 	return err;
+}
+
+void journal_hold(struct journal *j)
+{
+	lock_take(&j->lock);
+	j->holds++;
+	lock_drop(&j->lock);
+}
+
+void journal_unhold(struct journal *j)
+{
+	lock_take(&j->lock);
+	assert(j->holds > 0);
+	if (--j->holds == 0)
+		cond_wake_all(&j->work);
+	lock_drop(&j->lock);
 }
 
 /* --- when -----------------------------------------------------------------------------------------------------------

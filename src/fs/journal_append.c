@@ -13,20 +13,32 @@
  * POOL_MSYNC: the same bytes go to shadows of the segments; journal_sync.c brings them into the pool in that order.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "fs/journal_impl.h"
+
+int journal_broken(struct journal *j, int err)
+{
+	lock_assert_held(RANK_JOURNAL);
+	if (j->error != 0)
+		return err;
+	j->error = err;
+	snprintf(j->error_text, sizeof(j->error_text), "%s", fail_text());
+	log_error("journal", "pool %s: no more changes are accepted: %s", j->pool->name, fail_text());
+	return err;
+}
 
 int journal_state(const struct journal *j)
 {
 	lock_assert_held(RANK_JOURNAL);
 	if (unlikely(j->error != 0))
-		return fail(j->error,
-			    "pool %s: an earlier error of the medium stopped all changes: unmount, check it with fsck",
-			    j->pool->name);
+		return fail(j->error, "pool %s: only reading is possible since the medium failed (%s): unmount, check it with fsck",
+			    j->pool->name, j->error_text);
 	if (unlikely(j->read_only))
 		return fail(-EROFS, "pool %s: mounted read-only", j->pool->name);
 	if (unlikely(j->closed || !j->started))
@@ -292,18 +304,24 @@ void journal_want_work(struct journal *j)
 }
 
 /* After the record is placed: durable (but for POOL_MSYNC), and somebody is told when there is work. */
-static void txn_finish(struct journal *j, const struct jtxn *t)
+static int txn_finish(struct journal *j, const struct jtxn *t)
 {
+	int err;
+
 	if (t->max_ino >= j->next_ino)
 		j->next_ino = t->max_ino + 1;
 	if (!j->msync) {
 		pool_fence(j->pool);
+		err = pool_fault(j->pool);
+		if (unlikely(err != 0))
+			return journal_broken(j, err);
 		j->durable_seq = j->seq;
 	} else if (j->unsynced_bytes >= UNSYNCED_MAX) {
 		cond_wake_all(&j->tick);
 	}
 	if (unlikely(j->log_bytes >= checkpoint_threshold(j)))
 		journal_want_work(j);
+	return 0;
 }
 
 /* Under JOURNAL. A record that got no space after all leaves its spares to others: all but two are taken out here. */
@@ -358,7 +376,7 @@ int jtxn_commit(struct journal *j, struct jtxn *t, uint64_t *seq)
 			break;
 	}
 	if (likely(err == 0)) {
-		txn_finish(j, t);
+		err = txn_finish(j, t);
 		*seq = j->seq;
 	} else if (err == -ENOSPC) {
 		journal_want_work(j);

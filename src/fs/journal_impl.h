@@ -54,6 +54,7 @@ struct journal {
 	/* Under JOURNAL from here on. */
 	struct lock lock;
 	int error;   /* stays: the medium failed */
+	char error_text[200];
 	bool closed; /* a clean checkpoint was written */
 	uint64_t generation, salt;
 	uint64_t seq, durable_seq; /* of the last record appended; known durable */
@@ -78,7 +79,8 @@ struct journal {
 	uint64_t interval_ns;
 
 	/* The checkpoint: one at a time. */
-	struct cond work; /* also: a checkpoint ended */
+	struct cond work; /* also: a checkpoint ended, or may begin */
+	unsigned holds;   /* no checkpoint begins */
 	bool work_wanted, stopping, checkpointing;
 	bool has_worker;              /* somebody calls journal_wait_work in a loop */
 	uint64_t checkpoint_attempts; /* ended ones, good or not */
@@ -114,6 +116,9 @@ void segment_switch(struct journal *j);
 void segment_begin(struct journal *j, uint64_t first_seq);
 /* Under JOURNAL: whether records can be accepted. */
 int journal_state(const struct journal *j);
+/* Under JOURNAL, with fail_text() telling why: nothing is accepted any more, because it is not known what the medium
+ * holds. The first reason stays. Returns err. */
+int journal_broken(struct journal *j, int err);
 /* Under JOURNAL: asks the owner's thread for a checkpoint. */
 void journal_want_work(struct journal *j);
 /* The block with the header, durable, and published. Frees nothing. */

@@ -16,7 +16,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "fs/journal_impl.h"
 
 void journal_data(struct journal *j, uint64_t pool_off, uint64_t len)
@@ -154,9 +153,7 @@ static int sync_once(struct journal *j)
 	if (err == 0) {
 		work_done(j, w);
 	} else {
-		j->error = err;
-		log_error("journal", "pool %s: writing back failed (%s): no more changes are accepted", j->pool->name,
-			  strerror(-err));
+		journal_broken(j, err);
 	}
 	j->syncing = false;
 	cond_wake_all(&j->synced);

@@ -32,6 +32,12 @@ static int damaged(struct scan *s, const char *rule, const struct scan_at *at, c
 	return fail(err, "pool %s: %s: %s", s->pool->name, s->damage, advice);
 }
 
+/* Before a structure is looked at in place: -EIO when its memory cannot be read. */
+static int block_probe(const struct scan *s, uint64_t block, uint64_t blocks)
+{
+	return pool_probe(s->pool, block << LH_BLOCK_SHIFT, blocks << LH_BLOCK_SHIFT);
+}
+
 static const void *block_at(const struct scan *s, uint64_t block, uint64_t blocks)
 {
 	return pool_at(s->pool, block << LH_BLOCK_SHIFT, blocks << LH_BLOCK_SHIFT);
@@ -91,11 +97,17 @@ static void copy_check(struct scan *s)
 static int super_read(struct scan *s)
 {
 	const struct scan_at at = {0, 0, 0};
-	uint64_t pool_blocks = s->pool->size >> LH_BLOCK_SHIFT;
+	uint64_t pool_blocks = pool_size(s->pool) >> LH_BLOCK_SHIFT;
 	const char *rule;
+	int err;
 
 	if (pool_blocks < 2)
 		return fail(-EUCLEAN, "pool %s: shorter than two blocks", s->pool->name);
+	err = block_probe(s, 0, 1);
+	if (err == 0)
+		err = block_probe(s, pool_blocks - 1, 1);
+	if (err != 0)
+		return err;
 	rule = super_decode(block_at(s, 0, 1), 0, pool_blocks, &s->super);
 	if (rule != NULL && !super_magic(block_at(s, 0, 1)))
 		return super_missing(s, rule, pool_blocks);
@@ -104,6 +116,9 @@ static int super_read(struct scan *s)
 	s->have_super = true;
 	if (s->ops->super != NULL)
 		s->ops->super(s->ctx, &s->super, 0, block_at(s, 0, 1));
+	err = block_probe(s, s->super.blocks - 1, 1);
+	if (err != 0)
+		return err;
 	copy_check(s);
 	return 0;
 }
@@ -114,12 +129,16 @@ static int head_read(struct scan *s)
 	const char *rule;
 	uint64_t block;
 	le64 word;
+	int err;
 
 	memcpy(&word, pool_at(s->pool, FORMAT_ROOT_OFFSET, sizeof(word)), sizeof(word));
 	rule = root_decode(word, s->super.uuid, s->super.blocks, &block);
 	if (rule != NULL)
 		return damaged(s, rule, &at, "");
 	at = (struct scan_at){block, 0, 0};
+	err = block_probe(s, block, 1);
+	if (err != 0)
+		return err;
 	rule = checkpoint_decode(block_at(s, block, 1), block, &s->super, &s->head);
 	if (rule != NULL)
 		return damaged(s, rule, &at, "");
@@ -187,9 +206,12 @@ static int chunks_read(struct scan *s)
 		const uint8_t *chunk = block_at(s, expect.block, expect.blocks);
 		bool last = expect.index + 1 == s->head.chunks;
 		struct chunk_head h;
-		const char *rule = chunk_decode(chunk, &expect, last, s->super.blocks, &h);
-		int err;
+		const char *rule;
+		int err = block_probe(s, expect.block, expect.blocks);
 
+		if (err != 0)
+			return err;
+		rule = chunk_decode(chunk, &expect, last, s->super.blocks, &h);
 		at = (struct scan_at){expect.block, 0, 0};
 		if (rule != NULL)
 			return damaged(s, rule, &at, "");
@@ -244,6 +266,8 @@ static bool log_proves(const struct scan *s, const struct segment_head *seg, uin
 		    .block = h.next_start, .blocks = h.next_blocks, .generation = h.generation, .salt = h.salt};
 		struct m_segment m;
 
+		if (block_probe(s, expect.block, expect.blocks) != 0)
+			return false;
 		memcpy(&m, block_at(s, expect.block, 1), sizeof(m));
 		expect.first_seq = le64_to(m.sg_first_seq);
 		/* Rising numbers: no loop. */
@@ -352,11 +376,13 @@ static int log_read(struct scan *s)
 		struct scan_at at = {expect.block, 0, 0};
 		struct segment_head h;
 		struct link_to next;
-		const char *rule =
-		    segment_decode(block_at(s, expect.block, expect.blocks), &expect, s->super.blocks, &h);
+		const char *rule;
 		uint64_t seq = 0;
-		int err;
+		int err = block_probe(s, expect.block, expect.blocks);
 
+		if (err != 0)
+			return err;
+		rule = segment_decode(block_at(s, expect.block, expect.blocks), &expect, s->super.blocks, &h);
 		if (rule != NULL)
 			return damaged(s, rule, &at, "");
 		err = grow(&s->segments, s->segment_count, &s->segment_room, sizeof(s->segments[0]));

@@ -15,6 +15,7 @@ struct pool_hooks {
 	void (*flush)(struct pool *p, uint64_t off, uint64_t len);
 	void (*fence)(struct pool *p);
 	int (*sync)(struct pool *p, uint64_t off, uint64_t len);
+	int (*resize)(struct pool *p, uint64_t size);
 	/* Gives back everything, p included. */
 	void (*close)(struct pool *p);
 };

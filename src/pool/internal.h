@@ -29,7 +29,13 @@ int place_allocate(int fd, const struct pool_place *place, uint64_t size, const 
 /* Takes the owner's lock (exclusive) or a reader's (shared), without waiting. -EBUSY names the pid in fail_text(). */
 int owner_lock(int fd, bool exclusive, const char *name);
 
-/* Maps p->fd at p->size and decides p->kind and p->class. fail_text() set. */
+/* Maps p->fd at p->size and decides p->kind, p->class and p->room. fail_text() set. */
 int pool_map(struct pool *p, enum pool_kind kind);
+/* Maps the bytes [from, to) of the file behind what is mapped already. Inside of room. */
+int pool_map_more(struct pool *p, uint64_t from, uint64_t to);
+/* Gives the memory of [from, to) back; the addresses stay set aside. */
+int pool_map_less(struct pool *p, uint64_t from, uint64_t to);
+
+void pool_guard_flush(struct pool *p, uint64_t off, uint64_t len);
 
 #endif

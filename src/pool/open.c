@@ -52,16 +52,12 @@ static int create_memfd(struct pool *p, uint64_t size)
 	err = check_size(p->size, p->name);
 	if (err)
 		return err;
-	p->fd = memfd_create("leasehold", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* Its size is not sealed: pool_resize. Nobody gets the descriptor. */
+	p->fd = memfd_create("leasehold", MFD_CLOEXEC);
 	if (p->fd < 0 || ftruncate(p->fd, (off_t)p->size) != 0) {
 		err = -errno;
 		return fail(err, "pool %s: making %" PRIu64 " MiB of anonymous memory failed (%s)", p->name,
 			    p->size / MIB, strerror(-err));
-	}
-	/* Whoever gets the descriptor cannot cut the memory under the mapping. */
-	if (fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-		err = -errno;
-		return fail(err, "pool %s: sealing its size failed (%s)", p->name, strerror(-err));
 	}
 	return pool_map(p, POOL_KIND_MEMFD);
 }

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "pool/hooks.h"
+#include "pool/internal.h"
 
 void pool_hook_store(struct pool *p, uint64_t off, const void *src, uint64_t len)
 {
@@ -38,7 +39,7 @@ void pool_slow_flush(struct pool *p, uint64_t off, uint64_t len)
 	if (p->hooks)
 		p->hooks->flush(p, off, len);
 	else
-		pmem_flush(p->base + off, len);
+		pool_guard_flush(p, off, len);
 }
 
 void pool_slow_fence(struct pool *p)
@@ -60,15 +61,19 @@ int pool_sync(struct pool *p, uint64_t off, uint64_t len)
 {
 	static uint64_t page_size; /* the same whoever writes it */
 	uint64_t page, start;
+	int err;
 
-	assert(off <= p->size && len <= p->size - off && !p->read_only);
+	assert(pool_has(p, off, len) && !p->read_only);
 	if (len == 0)
 		return 0;
 	if (p->class != POOL_MSYNC) {
 		pool_flush(p, off, len);
 		pool_fence(p);
-		return 0;
+		return pool_fault(p);
 	}
+	err = pool_fault(p);
+	if (err)
+		return err;
 	if (p->hooks)
 		return p->hooks->sync(p, off, len);
 	page = __atomic_load_n(&page_size, __ATOMIC_RELAXED);
@@ -78,8 +83,7 @@ int pool_sync(struct pool *p, uint64_t off, uint64_t len)
 	}
 	start = round_down_u64(off, page);
 	if (msync(p->base + start, off + len - start, MS_SYNC) != 0) {
-		int err = -errno;
-
+		err = -errno;
 		return fail(err,
 			    "pool %s: writing back bytes %llu to %llu failed (%s): check the disk and its log, then "
 			    "run fsck on the pool",
@@ -96,7 +100,7 @@ int pool_sync_all(struct pool *p)
 		return 0;
 	}
 	if (p->hooks)
-		return p->hooks->sync(p, 0, p->size);
+		return p->hooks->sync(p, 0, pool_size(p));
 	if (fdatasync(p->fd) != 0) {
 		int err = -errno;
 
@@ -115,7 +119,7 @@ void pool_close(struct pool *p)
 		return;
 	}
 	if (p->base)
-		munmap(p->base, p->size);
+		munmap(p->base, max_u64(p->size, p->room));
 	/* Closing the descriptor drops both locks of owner.c. */
 	if (p->fd >= 0)
 		close(p->fd);

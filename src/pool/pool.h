@@ -40,7 +40,8 @@ struct pool_hooks; /* the simulated pool's recorder (pool/hooks.h); NULL for rea
 /* Fields are read-only for others. */
 struct pool {
 	uint8_t *base;
-	uint64_t size; /* bytes, a multiple of LH_BLOCK_SIZE */
+	uint64_t size; /* bytes, a multiple of LH_BLOCK_SIZE; pool_resize changes it: read it by pool_size() */
+	uint64_t room; /* bytes of address space from base on, so that base stays when the pool grows */
 	enum pool_class class;
 	enum pool_kind kind;
 	bool read_only;
@@ -86,18 +87,58 @@ void pool_close(struct pool *p);
 const char *pool_class_name(enum pool_class c); /* "cache-flush", "msync", "volatile" */
 const char *pool_kind_name(enum pool_kind k);   /* "plain file", "tmpfs", ... */
 
+/* Whole pool now, in bytes. What was inside once may be outside after a shrink, whose caller took care of it. */
+static inline uint64_t pool_size(const struct pool *p)
+{
+	return __atomic_load_n(&p->size, __ATOMIC_ACQUIRE);
+}
+static inline bool pool_has(const struct pool *p, uint64_t off, uint64_t len)
+{
+	uint64_t size = pool_size(p);
+
+	return off <= size && len <= size - off;
+}
+
+/*
+ * Makes the pool longer or shorter while it is in use; base stays. Growing allocates in full and makes the new length
+ * durable; new bytes are zero. Shrinking cuts the file and gives the addresses back: nobody may use the bytes any more.
+ * One call at a time. -EOPNOTSUPP: device DAX, hugetlbfs, read-only; -ENOMEM: longer than the address space that was
+ * set aside at open (64 times the size then, at least 64 GiB, less where the system has less): open it anew to grow
+ * further. -EINVAL size, -ENOSPC.
+ */
+int pool_resize(struct pool *p, uint64_t size);
+
+/*
+ * Memory that cannot be read or written (base/busguard.h). Stores remember the first fault of the thread; whoever
+ * stored asks once before he relies on it: 0, or -EIO with fail_text() naming the place, and it is forgotten. pool_sync
+ * and pool_publish ask by themselves. Until then a store to bad memory is no error, it just did not happen.
+ */
+int pool_fault(struct pool *p);
+/* The same without forgetting or text: the pool byte of the fault. */
+bool pool_faulted(const struct pool *p, uint64_t *off);
+/* Copies out of the pool. -EIO at once, with fail_text(). */
+int pool_read(const struct pool *p, uint64_t off, void *to, uint64_t len);
+/* Whether all of it can be read: 0, or -EIO with fail_text(). For bytes that are then looked at in place. */
+int pool_probe(const struct pool *p, uint64_t off, uint64_t len);
+/* Whether two ranges have the same bytes: 1, 0, or -EIO. */
+int pool_equal(const struct pool *p, uint64_t a, uint64_t b, uint64_t len);
+
 /* Slow paths of the calls below: the simulated pool, and the flush instructions of a cache-flush pool. */
 void pool_hook_store(struct pool *p, uint64_t off, const void *src, uint64_t len);
 void pool_hook_zero(struct pool *p, uint64_t off, uint64_t len);
 void pool_hook_window(struct pool *p, uint64_t off, uint64_t len);
 void pool_slow_flush(struct pool *p, uint64_t off, uint64_t len);
 void pool_slow_fence(struct pool *p);
+void pool_guard_store(struct pool *p, uint64_t off, const void *src, uint64_t len);
+void pool_guard_zero(struct pool *p, uint64_t off, uint64_t len);
 
-/* The pool's memory at a byte offset; [off, off + len) must be inside (asserted). Read through it freely, never store.
+/*
+ * The pool's memory at a byte offset; [off, off + len) must be inside (asserted). Read through it, never store. A fault
+ * of the medium is SIGBUS here: pool_read or pool_probe first.
  */
 static inline const void *pool_at(const struct pool *p, uint64_t off, uint64_t len)
 {
-	assert(off <= p->size && len <= p->size - off);
+	assert(pool_has(p, off, len));
 	return p->base + off;
 }
 /*
@@ -106,7 +147,7 @@ static inline const void *pool_at(const struct pool *p, uint64_t off, uint64_t l
  */
 static inline void *pool_window(struct pool *p, uint64_t off, uint64_t len)
 {
-	assert(off <= p->size && len <= p->size - off && !p->read_only);
+	assert(pool_has(p, off, len) && !p->read_only);
 	if (unlikely(p->hooks != NULL))
 		pool_hook_window(p, off, len);
 	return p->base + off;
@@ -141,30 +182,26 @@ static inline void pool_store_bytes(void *to, const void *src, uint64_t len)
 /* Stores bytes. Visible at once, durable after flush and fence (or sync). Aligned 1, 2, 4 and 8 bytes are one store. */
 static inline void pool_store(struct pool *p, uint64_t off, const void *src, uint64_t len)
 {
-	assert(off <= p->size && len <= p->size - off && !p->read_only);
+	assert(pool_has(p, off, len) && !p->read_only);
 	if (unlikely(p->hooks != NULL))
 		pool_hook_store(p, off, src, len);
 	else
-		pool_store_bytes(p->base + off, src, len);
+		pool_guard_store(p, off, src, len);
 }
 static inline void pool_zero(struct pool *p, uint64_t off, uint64_t len)
 {
-	assert(off <= p->size && len <= p->size - off && !p->read_only);
+	assert(pool_has(p, off, len) && !p->read_only);
 	if (unlikely(p->hooks != NULL))
 		pool_hook_zero(p, off, len);
 	else
-		memset(p->base + off, 0, len);
+		pool_guard_zero(p, off, len);
 }
 /* Copies inside the pool; the ranges do not overlap. */
-static inline void pool_copy(struct pool *p, uint64_t to, uint64_t from, uint64_t len)
-{
-	assert(to <= from ? len <= from - to : len <= to - from);
-	pool_store(p, to, pool_at(p, from, len), len);
-}
+void pool_copy(struct pool *p, uint64_t to, uint64_t from, uint64_t len);
 /* Starts writing the lines of the range back. A no-op for POOL_VOLATILE and POOL_MSYNC. */
 static inline void pool_flush(struct pool *p, uint64_t off, uint64_t len)
 {
-	assert(off <= p->size && len <= p->size - off && !p->read_only);
+	assert(pool_has(p, off, len) && !p->read_only);
 	if (p->class == POOL_CACHE_FLUSH || unlikely(p->hooks != NULL))
 		pool_slow_flush(p, off, len);
 }

@@ -56,7 +56,7 @@ static void *must_alloc(size_t bytes)
 
 static uint64_t units_of(const struct sim *s)
 {
-	return s->pool.size / s->unit_size;
+	return s->pool.room / s->unit_size;
 }
 
 static uint64_t bitmap_bytes(uint64_t bits)
@@ -324,8 +324,8 @@ static void units_free(struct sim *s, struct sim_units *list)
 
 void sim_free(struct sim *s)
 {
-	sim_lazy_free(s->pool.base, s->pool.size);
-	sim_lazy_free(s->durable, s->pool.size);
+	sim_lazy_free(s->pool.base, s->pool.room);
+	sim_lazy_free(s->durable, s->pool.room);
 	sim_lazy_free(s->unit, units_of(s) * sizeof(s->unit[0]));
 	free(s->windowed);
 	free(s->touched);
@@ -337,7 +337,7 @@ void sim_free(struct sim *s)
 /* Puts the pages of an image whose bits are set back to the origin's content. */
 static void pages_restore(const struct sim *s, uint8_t *image, const uint64_t *bits)
 {
-	for (uint64_t i = 0; i < s->pool.size / LH_BLOCK_SIZE; i++) {
+	for (uint64_t i = 0; i < s->pool.room / LH_BLOCK_SIZE; i++) {
 		if (bits[i / 64] == 0)
 			i |= 63;
 		else if (sim_bit(bits, i))
@@ -348,7 +348,7 @@ static void pages_restore(const struct sim *s, uint8_t *image, const uint64_t *b
 /* Back to what sim_new makes. */
 static void sim_reset(struct sim *s)
 {
-	uint64_t units = units_of(s), pages = s->pool.size / LH_BLOCK_SIZE;
+	uint64_t units = units_of(s), pages = s->pool.room / LH_BLOCK_SIZE;
 
 	sim_capture_free(s->capture);
 	s->capture = NULL;
@@ -366,9 +366,37 @@ static void sim_reset(struct sim *s)
 	memset(s->windowed, 0, bitmap_bytes(units));
 	memset(s->touched, 0, bitmap_bytes(pages));
 	memset(s->shown, 0, bitmap_bytes(pages));
+	s->pool.size = s->origin->used;
 	s->events = 0;
 	s->armed_at = UINT64_MAX;
 	s->mark = 0;
+}
+
+/* The length is durable at once, as pool/resize.c makes it. What was cut off comes back as zeroes. */
+static int hook_resize(struct pool *p, uint64_t size)
+{
+	struct sim *s = sim_of(p);
+	uint64_t old = p->size;
+
+	lock_take(&s->lock);
+	event(s);
+	if (size < old) {
+		sim_absorb(s, size / s->unit_size, old / s->unit_size - 1);
+		for (uint64_t i = size / s->unit_size; i < old / s->unit_size; i++) {
+			if (s->unit[i])
+				unit_settle(s, s->unit[i], s->unit[i]->count);
+			sim_bit_clear(s->windowed, i);
+		}
+		for (uint64_t i = size / LH_BLOCK_SIZE; i < old / LH_BLOCK_SIZE; i++) {
+			sim_bit_set(s->touched, i);
+			sim_bit_set(s->shown, i);
+		}
+		memset(s->durable + size, 0, old - size);
+		memset(p->base + size, 0, old - size);
+	}
+	__atomic_store_n(&p->size, size, __ATOMIC_RELEASE);
+	lock_drop(&s->lock);
+	return 0;
 }
 
 static void hook_close(struct pool *p)
@@ -390,6 +418,7 @@ static const struct pool_hooks sim_hooks = {
     .flush = hook_flush,
     .fence = hook_fence,
     .sync = hook_sync,
+    .resize = hook_resize,
     .close = hook_close,
 };
 
@@ -422,7 +451,8 @@ int sim_new(struct sim_origin *origin, enum pool_class class, struct sim **out)
 	s->armed_at = UINT64_MAX;
 	s->unit_size = class == POOL_MSYNC ? LH_BLOCK_SIZE : LINE_SIZE;
 	s->pool =
-	    (struct pool){.size = origin->size, .class = class, .kind = POOL_KIND_SIM, .fd = -1, .name = "simulated"};
+	    (struct pool){.size = origin->used, .class = class, .kind = POOL_KIND_SIM, .fd = -1, .name = "simulated"};
+	s->pool.room = origin->size;
 	s->pool.hooks = &sim_hooks;
 	s->pool.hooks_ctx = s;
 	units = units_of(s);

@@ -41,6 +41,8 @@
  * pool_close ends it. -EINVAL: size no multiple of LH_BLOCK_SIZE, or 0. -ENOMEM.
  */
 int sim_create(uint64_t size, enum pool_class class, const void *image, struct pool **out);
+/* The same with room to grow by pool_resize. A fork has the size that its parent had at the capture. */
+int sim_create_room(uint64_t size, uint64_t room, enum pool_class class, const void *image, struct pool **out);
 /* A new simulated pool whose content, all of it durable, is what loads from p return now. Sparse: zero pages cost
  * nothing. */
 int sim_copy(struct pool *p, struct pool **out);

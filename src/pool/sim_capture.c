@@ -55,7 +55,7 @@ static int origin_fill(int fd, const uint8_t *image, uint64_t size)
 	return 0;
 }
 
-static int origin_new(const uint8_t *image, uint64_t size, struct sim_origin **out)
+static int origin_new(const uint8_t *image, uint64_t used, uint64_t size, struct sim_origin **out)
 {
 	struct sim_origin *o = calloc(1, sizeof(*o));
 	void *at;
@@ -64,8 +64,9 @@ static int origin_new(const uint8_t *image, uint64_t size, struct sim_origin **o
 		return fail(-ENOMEM, "no memory for a simulated pool");
 	o->refs = 1;
 	o->size = size;
+	o->used = used;
 	o->fd = memfd_create("leasehold-sim", MFD_CLOEXEC);
-	if (o->fd < 0 || ftruncate(o->fd, (off_t)size) != 0 || (image && origin_fill(o->fd, image, size) != 0)) {
+	if (o->fd < 0 || ftruncate(o->fd, (off_t)size) != 0 || (image && origin_fill(o->fd, image, used) != 0)) {
 		sim_origin_put(o);
 		return fail(-ENOMEM, "no memory for a simulated pool of %llu bytes", (unsigned long long)size);
 	}
@@ -87,13 +88,18 @@ static struct sim_origin *origin_get(struct sim_origin *o)
 
 int sim_create(uint64_t size, enum pool_class class, const void *image, struct pool **out)
 {
+	return sim_create_room(size, size, class, image, out);
+}
+
+int sim_create_room(uint64_t size, uint64_t room, enum pool_class class, const void *image, struct pool **out)
+{
 	struct sim_origin *o = NULL;
 	struct sim *s = NULL;
 	int err;
 
-	if (size == 0 || size % LH_BLOCK_SIZE != 0)
+	if (size == 0 || size % LH_BLOCK_SIZE != 0 || room < size || room % LH_BLOCK_SIZE != 0)
 		return fail(-EINVAL, "simulated pool: %llu bytes are not whole blocks", (unsigned long long)size);
-	err = origin_new(image, size, &o);
+	err = origin_new(image, size, room, &o);
 	if (err)
 		return err;
 	err = sim_new(o, class, &s);
@@ -109,7 +115,7 @@ int sim_copy(struct pool *p, struct pool **out)
 	int err;
 
 	lock_take(&s->lock);
-	err = sim_create(p->size, p->class, p->base, out);
+	err = sim_create_room(p->size, p->room, p->class, p->base, out);
 	lock_drop(&s->lock);
 	return err;
 }
@@ -182,7 +188,7 @@ static int entry_order(const void *va, const void *vb)
 
 static void capture_pages(struct sim *s, struct sim_capture *c)
 {
-	uint64_t pages = s->pool.size / LH_BLOCK_SIZE, n = 0;
+	uint64_t pages = s->pool.room / LH_BLOCK_SIZE, n = 0;
 
 	for (uint64_t w = 0; w < (pages + 63) / 64; w++)
 		n += (uint64_t)__builtin_popcountll(s->touched[w]);
@@ -209,6 +215,7 @@ void sim_capture_take(struct sim *s)
 	assert(!s->capture);
 	sim_absorb(s, 0, s->pool.size / s->unit_size - 1);
 	c->mark = s->mark;
+	c->size = s->pool.size;
 	c->entry = must_calloc(2 * (uint64_t)s->pending, sizeof(c->entry[0]));
 	capture_units(s, c, &s->dirty);
 	capture_units(s, c, &s->flushed);
@@ -286,8 +293,8 @@ void sim_image(const struct pool *p, const uint64_t *mask, void *image_out)
 	lock_take(&s->lock);
 	c = s->capture;
 	assert(c);
-	memcpy(image, s->origin->base, p->size);
-	for (uint64_t i = 0; i < c->pages; i++)
+	memcpy(image, s->origin->base, c->size);
+	for (uint64_t i = 0; i < c->pages && c->page_index[i] < c->size / LH_BLOCK_SIZE; i++)
 		memcpy(image + c->page_index[i] * LH_BLOCK_SIZE, c->page_bytes + i * LH_BLOCK_SIZE, LH_BLOCK_SIZE);
 	for (unsigned i = 0; i < c->entries; i++)
 		if (arrived(mask, i))
@@ -307,6 +314,7 @@ static int fork_durable(const struct sim *s, struct sim **out)
 	if (err)
 		return err;
 	child->mark = c->mark;
+	child->pool.size = c->size;
 	for (uint64_t i = 0; i < c->pages; i++) {
 		memcpy(child->durable + c->page_index[i] * LH_BLOCK_SIZE, c->page_bytes + i * LH_BLOCK_SIZE,
 		       LH_BLOCK_SIZE);
@@ -319,7 +327,7 @@ static int fork_durable(const struct sim *s, struct sim **out)
 /* What is durable in the new pool is also what it shows. */
 static void fork_show(struct sim *child)
 {
-	uint64_t pages = child->pool.size / LH_BLOCK_SIZE;
+	uint64_t pages = child->pool.room / LH_BLOCK_SIZE;
 
 	for (uint64_t i = 0; i < pages; i++) {
 		if (child->touched[i / 64] == 0) {
@@ -440,7 +448,7 @@ static uint64_t page_hash(const uint8_t *page, uint64_t index)
 uint64_t sim_hash(const struct pool *p)
 {
 	struct sim *s = sim_of(p);
-	uint64_t pages = p->size / LH_BLOCK_SIZE, hash = 0;
+	uint64_t pages = p->room / LH_BLOCK_SIZE, hash = p->size;
 
 	lock_take(&s->lock);
 	for (uint64_t i = 0; i < pages; i++) {

@@ -26,7 +26,8 @@ struct sim_origin {
 	unsigned refs;     /* atomic; the spare holds none */
 	struct sim *spare; /* atomic */
 	const uint8_t *base;
-	uint64_t size;
+	uint64_t size; /* the most that pools of the family can have */
+	uint64_t used; /* what they begin with */
 };
 
 /* What one store left in one unit. Immutable; shared by the unit and captures, under the pool's lock. */
@@ -59,6 +60,7 @@ struct sim_entry {
 
 struct sim_capture {
 	uint64_t mark;
+	uint64_t size;
 	uint64_t pages; /* pages of durable that differ from the origin */
 	uint64_t *page_index;
 	uint8_t *page_bytes;
@@ -99,6 +101,11 @@ static inline bool sim_bit(const uint64_t *bits, uint64_t i)
 static inline void sim_bit_set(uint64_t *bits, uint64_t i)
 {
 	bits[i / 64] |= (uint64_t)1 << (i % 64);
+}
+
+static inline void sim_bit_clear(uint64_t *bits, uint64_t i)
+{
+	bits[i / 64] &= ~((uint64_t)1 << (i % 64));
 }
 
 /* A pool on a reference of the origin that it takes over, also when it fails. */
