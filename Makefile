@@ -11,7 +11,8 @@ all: build
 help:
 	@echo "make demo    install what is needed, build, run the main job   (INPUT=DIR: on your own tree)"
 	@echo "make check   the same, then all tests; the last line counts them"
-	@echo "make bench   measure against the peers; table and build/bench.json   (ROWS='rma_*': some)"
+	@echo "make bench   measure against the peers, draw how cost grows; build/bench.json, build/curves/"
+	@echo "             (ROWS='rma_*': some rows; CURVES='files extents space': some curves)"
 	@echo "make format  clang-format all sources;  make lint: layers, rules, formatting"
 
 deps:
@@ -35,7 +36,13 @@ crash: build
 	@scripts/run-tests $(BUILD) --suite crash
 
 bench: build
-	@$(BUILD)/bench/leasehold-bench --json $(BUILD)/bench.json $(if $(ROWS),--rows '$(ROWS)')
+ifneq ($(ROWS)$(CURVES),)
+	@$(if $(ROWS),$(BUILD)/bench/leasehold-bench --json $(BUILD)/bench.json --rows '$(ROWS)')
+	@$(if $(CURVES),$(BUILD)/bench/leasehold-bench --curves $(BUILD)/curves $(CURVES))
+else
+	@$(BUILD)/bench/leasehold-bench --json $(BUILD)/bench.json
+	@$(BUILD)/bench/leasehold-bench --curves $(BUILD)/curves
+endif
 
 lint:
 	@scripts/check-layers

@@ -13,6 +13,7 @@
 
 #include "base/types.h"
 #include "bench.h"
+#include "curves.h"
 #include "xfs_peer.h"
 
 #define ROWS_MAX    64
@@ -174,17 +175,20 @@ static int write_json(const char *path, const struct result *res, unsigned count
 
 static void usage(FILE *out)
 {
-	fprintf(out,
-		"usage: leasehold-bench [--rows 'PATTERN ...'] [--pairs N] [--json FILE] [--list]\n"
-		"\n"
-		"Measures Leasehold against its peers, interleaved (docs/benchmarks.md).\n"
-		"  --rows 'rma_* local_*'  only rows that match a shell pattern\n"
-		"  --pairs N               rounds of ours and the peer, %d to %d (default %d)\n"
-		"  --json FILE             write the results\n"
-		"  --list                  print the rows and their goals\n"
-		"\n"
-		"Example: leasehold-bench --rows 'ring_*' --json ring.json\n",
-		PAIRS_MIN, PAIRS_MAX, PAIRS_MIN);
+	fprintf(
+	    out,
+	    "usage: leasehold-bench [--rows 'PATTERN ...'] [--pairs N] [--json FILE] [--list]\n"
+	    "       leasehold-bench --curves DIR ['files' 'extents' 'space']\n"
+	    "\n"
+	    "Measures Leasehold against its peers, interleaved (docs/benchmarks.md).\n"
+	    "  --rows 'rma_* local_*'  only rows that match a shell pattern\n"
+	    "  --pairs N               rounds of ours and the peer, %d to %d (default %d)\n"
+	    "  --json FILE             write the results\n"
+	    "  --list                  print the rows and their goals\n"
+	    "  --curves DIR            how cost grows, instead of rows: draws it, saves DIR/*.svg and DIR/curves.json\n"
+	    "\n"
+	    "Example: leasehold-bench --rows 'ring_*' --json ring.json\n",
+	    PAIRS_MIN, PAIRS_MAX, PAIRS_MIN);
 }
 
 static unsigned collect(const struct row **rows, char *const *patterns, unsigned count)
@@ -245,12 +249,15 @@ static unsigned run(const struct row **rows, unsigned count, unsigned pairs, con
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-	    {"rows", required_argument, NULL, 'r'}, {"pairs", required_argument, NULL, 'n'},
-	    {"json", required_argument, NULL, 'j'}, {"list", no_argument, NULL, 'l'},
-	    {"help", no_argument, NULL, 'h'},       {0}};
+	static const struct option options[] = {{"rows", required_argument, NULL, 'r'},
+						{"pairs", required_argument, NULL, 'n'},
+						{"json", required_argument, NULL, 'j'},
+						{"list", no_argument, NULL, 'l'},
+						{"help", no_argument, NULL, 'h'},
+						{"curves", required_argument, NULL, 'c'},
+						{0}};
 	const struct row *rows[ROWS_MAX];
-	char *patterns[PATTERN_MAX], *json = NULL, *word, *rest = NULL;
+	char *patterns[PATTERN_MAX], *json = NULL, *curves = NULL, *word, *rest = NULL;
 	unsigned pattern_count = 0, count, pairs = PAIRS_MIN;
 	bool list = false;
 	int c;
@@ -268,6 +275,9 @@ int main(int argc, char **argv)
 		case 'j':
 			json = optarg;
 			break;
+		case 'c':
+			curves = optarg;
+			break;
 		case 'l':
 			list = true;
 			break;
@@ -278,6 +288,12 @@ int main(int argc, char **argv)
 			usage(stderr);
 			return 2;
 		}
+	}
+	if (curves) {
+		int err = curves_run(curves, argv + optind, (unsigned)(argc - optind));
+
+		finish();
+		return err ? 1 : 0;
 	}
 	if (optind < argc || pairs < PAIRS_MIN || pairs > PAIRS_MAX) {
 		usage(stderr);
