@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/brlock.h"
 #include "base/clock.h"
 #include "base/types.h"
 
@@ -101,6 +102,16 @@ void lock_assert_none(void)
 }
 #endif
 
+void lock_note_taken(const void *lock, enum lock_rank rank)
+{
+	held_push(lock, rank, 0);
+}
+
+void lock_note_dropped(const void *lock)
+{
+	held_pop(lock);
+}
+
 /* A failing mutex call is a bug of ours (a bad pointer, a deadlock); there is nothing to recover. */
 static void must(int err)
 {
@@ -144,6 +155,13 @@ void rwlock_init(struct rwlock *l, enum lock_rank rank, uint64_t key)
 	must(pthread_rwlock_init(&l->rw, NULL));
 	l->rank = rank;
 	l->key = key;
+	l->exclusive = false;
+	l->outer = NULL;
+}
+
+void rwlock_set_outer(struct rwlock *l, struct brlock *b)
+{
+	l->outer = b;
 }
 
 void rwlock_destroy(struct rwlock *l)
@@ -159,14 +177,24 @@ void rwlock_take_read(struct rwlock *l)
 
 void rwlock_take_write(struct rwlock *l)
 {
+	if (l->outer)
+		brlock_enter(l->outer);
 	held_push(l, l->rank, l->key);
 	must(pthread_rwlock_wrlock(&l->rw));
+	l->exclusive = true;
 }
 
 void rwlock_drop(struct rwlock *l)
 {
+	struct brlock *outer = l->exclusive ? l->outer : NULL;
+
+	/* Shared holders only read it. */
+	if (l->exclusive)
+		l->exclusive = false;
 	held_pop(l);
 	must(pthread_rwlock_unlock(&l->rw));
+	if (outer)
+		brlock_leave(outer);
 }
 
 void cond_init(struct cond *c)

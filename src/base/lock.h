@@ -16,6 +16,7 @@
 	X(CLIENT, "a client session: its tables of calls, handles and cached leases")                                  \
 	X(SESSION, "server: one client connection and its handle table")                                               \
 	X(RENAME, "fs: moves of directories, one at a time")                                                           \
+	X(FREEZE, "fs: shared inside every exclusive INODE, exclusive: nothing changes")                               \
 	X(INODE, "fs: size, extent map and names of one inode; ascending by number")                                   \
 	X(ITABLE, "fs: number to inode table")                                                                         \
 	X(LEASE, "arbiter: leases and gates of one object")                                                            \
@@ -40,10 +41,13 @@ struct lock {
 	uint64_t key;
 };
 
+struct brlock;
 struct rwlock {
 	pthread_rwlock_t rw;
 	enum lock_rank rank;
+	bool exclusive; /* by its exclusive holder */
 	uint64_t key;
+	struct brlock *outer;
 };
 
 void lock_init(struct lock *l, enum lock_rank rank);
@@ -54,6 +58,8 @@ void lock_take(struct lock *l);
 void lock_drop(struct lock *l);
 
 void rwlock_init(struct rwlock *l, enum lock_rank rank, uint64_t key);
+/* From now on its exclusive holders are inside b (base/brlock.h). */
+void rwlock_set_outer(struct rwlock *l, struct brlock *b);
 void rwlock_destroy(struct rwlock *l);
 void rwlock_take_read(struct rwlock *l);
 void rwlock_take_write(struct rwlock *l);
@@ -76,5 +82,8 @@ void lock_assert_not_held(enum lock_rank rank);
 /* Asserts that this thread holds no lock at all: before waiting for a peer. */
 void lock_assert_none(void);
 const char *lock_rank_name(enum lock_rank rank);
+/* For other kinds of locks: the checker hears of them. */
+void lock_note_taken(const void *lock, enum lock_rank rank);
+void lock_note_dropped(const void *lock);
 
 #endif

@@ -33,6 +33,9 @@
 #define TARGET_MAX    4095u /* bytes of a symlink */
 
 struct dir;
+struct xattrs;
+struct freeze;
+struct limits;
 
 /* Caller's lock: `lock` unless said otherwise. */
 struct inode {
@@ -53,6 +56,8 @@ struct inode {
 	uint64_t dirty_end;
 	union {
 		struct extmap map; /* DT_REG */
+	uint64_t charged; /* blocks that limits count as its own; kept only while there are limits */
+	struct xattrs *xattrs; /* NULL: it has none */
 		struct dir *dir;   /* DT_DIR */
 		struct {
 			char *target;
@@ -98,6 +103,8 @@ struct fs {
 	struct lock rename; /* RENAME: parents of directories */
 	_Atomic uint64_t next_ino;
 	_Atomic uint64_t files, handles;
+	struct freeze *freeze;
+	struct limits *limits;
 	_Atomic uint64_t hazard_seq, settled_seq; /* POOL_MSYNC, see hazard_note */
 	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
 	struct itable_shard table[ITABLE_SHARDS];

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/freeze.h"
 
 #define COMMIT_INTERVAL_NS (5 * NS_PER_SEC)
 
@@ -45,7 +46,9 @@ static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct 
 	if (getrandom(&fs->name_seed, sizeof(fs->name_seed), 0) != (ssize_t)sizeof(fs->name_seed))
 		fs->name_seed = clock_now_ns();
 	lock_init(&fs->rename, RANK_RENAME);
-	err = itable_init(fs);
+	err = freeze_init(fs);
+	if (!err)
+		err = itable_init(fs);
 	if (!err)
 		err = alloc_new(pool->size / LH_BLOCK_SIZE, pool->class == POOL_MSYNC, &fs->alloc);
 	if (!err)
@@ -64,6 +67,7 @@ static void fs_free(struct fs *fs)
 	if (fs->arbiter)
 		lease_arbiter_free(fs->arbiter);
 	alloc_free(fs->alloc);
+	freeze_fini(fs);
 	lock_destroy(&fs->rename);
 	free(fs);
 }

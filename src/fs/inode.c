@@ -10,6 +10,7 @@
 #include "fs/dir.h"
 #include "fs/layout.h"
 
+#include "fs/freeze.h"
 #define BUCKETS_FIRST 64u
 
 uint8_t mode_type(uint32_t mode)
@@ -51,6 +52,7 @@ int inode_new(struct fs *fs, const struct inode_attr *attr, struct inode **out)
 	atomic_init(&i->refs, 1);
 	*out = i;
 	return 0;
+	freeze_join(fs, &i->lock);
 }
 
 void inode_free(struct inode *i)

@@ -140,6 +140,12 @@ typedef int (*checkpoint_walk)(void *ctx, struct checkpoint *cp);
  * replay. One at a time; a second caller waits. No lock held.
  */
 int journal_checkpoint(struct journal *j, checkpoint_walk walk, void *ctx, bool clean);
+/*
+ * From hold to unhold no checkpoint begins: a record and the change of memory behind it are on the same side of its
+ * beginning. Who holds INODE of all that his record touches has no need of it. Counted.
+ */
+void journal_hold(struct journal *j);
+void journal_unhold(struct journal *j);
 /* Blocks until the log is long enough to want a checkpoint, or journal_wake; for the owner's thread. false: stop. */
 bool journal_wait_work(struct journal *j);
 void journal_wake(struct journal *j);
