@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "fs/acl.h"
 #include "fs/core.h"
 #include "fs/dir.h"
 
@@ -125,6 +126,22 @@ static const char *apply_unmap(void *ctx, uint64_t ino, uint64_t off, uint64_t b
 	return NULL;
 }
 
+static const char *apply_xattr(void *ctx, uint64_t ino, const char *name, uint32_t name_len, const void *value,
+			       uint32_t len, uint32_t flags)
+{
+	struct fs *fs = ctx;
+	struct inode *i = itable_peek(fs, ino);
+	struct xattr_piece p = {name, value, name_len, len, flags};
+	int err;
+
+	if (!i)
+		return "6.11 extended attributes belong to an inode";
+	err = xattrs_replay(i, &p);
+	if (err == -ENOMEM)
+		return no_memory(fs);
+	return err ? "4.9d an extended attribute of more than 65536 bytes, or the second half of none" : NULL;
+}
+
 const struct journal_apply fs_apply = {
     .inode = apply_inode,
     .forget = apply_forget,
@@ -133,6 +150,7 @@ const struct journal_apply fs_apply = {
     .undirent = apply_undirent,
     .map = apply_map,
     .unmap = apply_unmap,
+    .xattr = apply_xattr,
 };
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -219,7 +237,9 @@ static int finish_file(struct fs *fs, struct inode *i)
 	struct extent e;
 	int err = 0;
 
-	walk_account(fs, WALK_INODE_BYTES);
+	walk_account(fs, WALK_INODE_BYTES + xattrs_bytes(i));
+	if (acl_rule(i))
+		return damaged(fs, i, acl_rule(i));
 	if (i->type != DT_DIR && i->nlink == 0 && !fs->read_only)
 		atomic_fetch_or(&i->refs, REF_ORPHAN);
 	if (i->type == DT_LNK && (!i->target || i->target_len != i->attr.size))

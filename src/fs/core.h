@@ -48,16 +48,18 @@ struct inode {
 	uint32_t nlink;
 	uint8_t type;       /* DT_*, never changes */
 	bool gone;          /* forgotten, or never came to be */
+	bool linkable;      /* made without a name, which it may get (O_TMPFILE) */
 	bool may_share;     /* some of its blocks may belong to another file too */
+	bool remapped;      /* POOL_MSYNC: blocks changed their place in files by a record that may not be durable yet */
 	bool tail_stale;    /* old bytes may lie behind the end of file, in its block */
 	bool reached;       /* mount: hangs below the root */
 	_Atomic bool lazy;  /* attr is newer than the log: times of reads and of writes in place */
 	uint64_t dirty_off; /* written in place and not flushed: [dirty_off, dirty_end) bytes */
 	uint64_t dirty_end;
-	union {
-		struct extmap map; /* DT_REG */
 	uint64_t charged; /* blocks that limits count as its own; kept only while there are limits */
 	struct xattrs *xattrs; /* NULL: it has none */
+	union {
+		struct extmap map; /* DT_REG */
 		struct dir *dir;   /* DT_DIR */
 		struct {
 			char *target;
@@ -101,10 +103,10 @@ struct fs {
 	uint64_t name_seed;
 	pthread_t thread;
 	struct lock rename; /* RENAME: parents of directories */
-	_Atomic uint64_t next_ino;
-	_Atomic uint64_t files, handles;
 	struct freeze *freeze;
 	struct limits *limits;
+	_Atomic uint64_t next_ino;
+	_Atomic uint64_t files, handles;
 	_Atomic uint64_t hazard_seq, settled_seq; /* POOL_MSYNC, see hazard_note */
 	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
 	struct itable_shard table[ITABLE_SHARDS];
@@ -126,6 +128,8 @@ void inode_get(struct inode *i);
 void inode_put(struct fs *fs, struct inode *i);
 /* Under INODE exclusive: the name that went was the last one. */
 void inode_orphan(struct inode *i);
+/* Under INODE exclusive, with the caller's reference: one more name; an inode without one is no orphan any more. */
+void inode_named(struct inode *i);
 /* Under INODE exclusive, with the caller's reference the only one: nobody has it open and nobody leases it. */
 bool inode_unused(const struct inode *i);
 /* Under INODE exclusive, after a durable record with FORGET: blocks and table entry go; memory with the last reference.
@@ -134,6 +138,8 @@ void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq);
 /* DT_* of a mode; DT_UNKNOWN when it is none that we keep. */
 uint8_t mode_type(uint32_t mode);
 void inode_attr_read(const struct inode *i, struct fs_attr *out);
+/* Under INODE shared at least: somebody read it. relatime: noted only when it tells something new. */
+void inode_touch_atime(struct fs *fs, struct inode *i);
 
 int itable_init(struct fs *fs);
 void itable_fini(struct fs *fs);
@@ -200,13 +206,23 @@ int64_t time_now(void);
  */
 void hazard_note(struct fs *fs, uint64_t seq);
 int hazard_settle(struct fs *fs);
+/* Under INODE exclusive: hazard_note for a record that gave blocks of i, which stay in use, another place in a file. */
+void hazard_remapped(struct fs *fs, struct inode *i, uint64_t seq);
+/* Under INODE exclusive, before bytes are stored in place inside the file. */
+int hazard_settle_in_place(struct fs *fs, struct inode *i);
 /*
  * I1: commits a record that names content, or a size over it. The flushed content is fenced first: inside one epoch the
  * record could reach the medium before what it names.
  */
 int commit_content(struct fs *fs, struct jtxn *t, uint64_t *seq);
+/* After a pool call said -EIO: the same, and fail_text() names the file's bytes too. */
+int media_error(const struct inode *i, uint64_t off, uint64_t len);
 /* Under INODE exclusive: bytes written in place. */
 void inode_dirty(struct inode *i, uint64_t off, uint64_t end);
+/* Under both INODE exclusive: `to` has blocks of `from` now, range r of it at to_off; what is not flushed goes along. */
+void inode_dirty_as(struct inode *to, uint64_t to_off, const struct inode *from, struct range r);
+/* Under INODE: the attributes after a change of content by this caller, but for the size. */
+struct inode_attr attr_changed(const struct inode *i, const struct fs_caller *who);
 
 /* Without a lock: attr.ino is written anew with all of attr. */
 static inline uint64_t ino_of(const struct inode *i)

@@ -20,13 +20,17 @@
 #include "lease/lease.h"
 #include "pool/pool.h"
 
-#define FS_NAME_MAX     255u
-#define FS_PATH_MAX     4096u
-#define FS_LINKS_MAX    1000000u
-#define FS_GROUPS_MAX   64u
-#define FS_SIZE_MAX     INT64_MAX
-#define FS_SYMLINKS_MAX 40u /* followed in one path */
-#define FS_ROOT_INO     1u
+#define FS_NAME_MAX       255u
+#define FS_PATH_MAX       4096u
+#define FS_LINKS_MAX      1000000u
+#define FS_GROUPS_MAX     64u
+#define FS_SIZE_MAX       INT64_MAX
+#define FS_SYMLINKS_MAX   40u /* followed in one path */
+#define FS_ROOT_INO       1u
+#define FS_XATTR_NAME_MAX 255u
+#define FS_XATTR_SIZE_MAX 65536u
+#define FS_XATTR_LIST_MAX 65536u     /* bytes of all names of one inode, each with a terminator */
+#define FS_ID_NONE        UINT32_MAX /* no uid and no gid */
 
 struct fs;
 struct fs_handle;
@@ -43,6 +47,11 @@ struct fs_caller {
 	struct lease_session *session; /* whose leases are "the caller's own"; may be NULL (then everyone is broken) */
 	bool nowait;
 	uint64_t deadline_ns; /* for breaks of this call; 0: each lease's own */
+	/*
+	 * Taken off the mode of what is made, but where the directory has a default ACL, which stands in its place, as
+	 * in Linux. 0 when the caller has applied it to `mode` himself.
+	 */
+	uint32_t umask;
 };
 
 struct fs_attr {
@@ -146,6 +155,12 @@ int fs_xattr_set(struct fs *fs, const struct fs_caller *who, const char *path, b
 ssize_t fs_xattr_list(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, char *names,
 		      size_t size);
 int fs_xattr_remove(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name);
+/* The same by handle, whatever it was opened for: permission is the inode's. */
+ssize_t fs_fxattr_get(struct fs_handle *h, const struct fs_caller *who, const char *name, void *value, size_t size);
+int fs_fxattr_set(struct fs_handle *h, const struct fs_caller *who, const char *name, const void *value, size_t size,
+		  int flags);
+ssize_t fs_fxattr_list(struct fs_handle *h, const struct fs_caller *who, char *names, size_t size);
+int fs_fxattr_remove(struct fs_handle *h, const struct fs_caller *who, const char *name);
 
 /*
  * A point-in-time copy of the tree below the directory `from` as the new directory `to`; blocks are shared.

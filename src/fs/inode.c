@@ -4,14 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "format/format.h"
 #include "fs/core.h"
 #include "fs/dir.h"
-#include "fs/layout.h"
-
 #include "fs/freeze.h"
-#define BUCKETS_FIRST 64u
+#include "fs/layout.h"
+#include "fs/xattr.h"
+
+#define BUCKETS_FIRST    64u
+#define ATIME_MAX_AGE_NS (24 * 3600 * (int64_t)NS_PER_SEC)
 
 uint8_t mode_type(uint32_t mode)
 {
@@ -48,11 +52,11 @@ int inode_new(struct fs *fs, const struct inode_attr *attr, struct inode **out)
 		extmap_init(&i->map);
 	}
 	rwlock_init(&i->lock, RANK_INODE, attr->ino);
+	freeze_join(fs, &i->lock);
 	lease_anchor_init(&i->anchor, attr->ino);
 	atomic_init(&i->refs, 1);
 	*out = i;
 	return 0;
-	freeze_join(fs, &i->lock);
 }
 
 void inode_free(struct inode *i)
@@ -70,6 +74,7 @@ void inode_free(struct inode *i)
 		free(i->target);
 		break;
 	}
+	xattrs_free(i->xattrs);
 	lease_anchor_fini(&i->anchor);
 	rwlock_destroy(&i->lock);
 	free(i);
@@ -89,6 +94,15 @@ void inode_orphan(struct inode *i)
 	if (i->type == DT_DIR)
 		i->dir->parent = NULL;
 	atomic_fetch_or_explicit(&i->refs, REF_ORPHAN, memory_order_acq_rel);
+}
+
+void inode_named(struct inode *i)
+{
+	if (i->nlink++ > 0)
+		return;
+	assert(i->linkable);
+	i->linkable = false;
+	atomic_fetch_and_explicit(&i->refs, ~REF_ORPHAN, memory_order_acq_rel);
 }
 
 bool inode_unused(const struct inode *i)
@@ -131,7 +145,7 @@ void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq)
 	blocks_release(fs, i, seq);
 	i->gone = true;
 	itable_remove(fs, i);
-	walk_account(fs, -WALK_INODE_BYTES);
+	walk_account(fs, -WALK_INODE_BYTES - xattrs_bytes(i));
 }
 
 static int reclaim_once(struct fs *fs, struct inode *i)
@@ -213,6 +227,29 @@ void inode_attr_read(const struct inode *i, struct fs_attr *out)
 				.btime_ns = a->btime_ns};
 	if (i->type == DT_DIR)
 		out->size = i->dir->live;
+	out->tree = a->tree;
+	if (a->flags & INODE_SNAPSHOT)
+		out->flags |= FS_ATTR_SNAPSHOT;
+	if (a->flags & INODE_READ_ONLY)
+		out->flags |= FS_ATTR_READ_ONLY;
+}
+
+void inode_touch_atime(struct fs *fs, struct inode *i)
+{
+	int64_t atime = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
+	int64_t now;
+	int64_t age;
+
+	if (fs->read_only || (i->attr.flags & INODE_READ_ONLY))
+		return;
+	now = time_now();
+	if (atime > i->attr.mtime_ns && atime > i->attr.ctime_ns && !__builtin_sub_overflow(now, atime, &age) &&
+	    age < ATIME_MAX_AGE_NS)
+		return;
+	if (atime == now)
+		return;
+	__atomic_store_n(&i->attr.atime_ns, now, __ATOMIC_RELAXED);
+	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
 }
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */

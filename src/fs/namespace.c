@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* mkdir, rmdir, unlink, link, symlink, readlink, and the making of inodes for open. Each is one record. */
+/* mkdir, rmdir, unlink, link, symlink, readlink, and the making of inodes for open and mknod. Each is one record. */
 #include "fs/namespace.h"
 
 #include <errno.h>
@@ -7,18 +7,32 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "fs/acl.h"
 #include "fs/perm.h"
 
 int dir_writable(const struct walk *w)
 {
-	if (w->fs->read_only)
-		return fail(-EROFS, "the filesystem is mounted read-only");
+	int err = inode_changeable(w->fs, w->dir);
+
+	if (err)
+		return err;
 	if (w->dir->nlink == 0)
 		return -ENOENT;
-	return perm_check(&w->dir->attr, w->cred, MAY_WRITE | MAY_EXEC);
+	return perm_check(w->dir, w->cred, MAY_WRITE | MAY_EXEC);
 }
 
 /* --- making ------------------------------------------------------------------------------------------------------- */
+
+static int set_target(struct inode *i, const struct node *n)
+{
+	i->target = malloc(n->target_len + 1);
+	if (!i->target)
+		return -ENOMEM;
+	memcpy(i->target, n->target, n->target_len);
+	i->target[n->target_len] = '\0';
+	i->target_len = n->target_len;
+	return 0;
+}
 
 static int node_new(const struct walk *w, const struct node *n, int64_t now, struct inode **out)
 {
@@ -27,21 +41,21 @@ static int node_new(const struct walk *w, const struct node *n, int64_t now, str
 
 	a.ino = atomic_fetch_add_explicit(&w->fs->next_ino, 1, memory_order_relaxed);
 	a.size = n->target_len;
+	a.rdev = n->rdev;
 	perm_inherit(&w->dir->attr, w->cred, &a);
 	err = inode_new(w->fs, &a, out);
-	if (err || !n->target)
+	if (err)
 		return err;
-	(*out)->target = malloc(n->target_len + 1);
-	if (!(*out)->target) {
+	(*out)->linkable = n->linkable;
+	err = acl_inherit(w->dir, *out, n->umask);
+	if (!err && n->target)
+		err = set_target(*out, n);
+	if (err)
 		inode_free(*out);
-		return -ENOMEM;
-	}
-	memcpy((*out)->target, n->target, n->target_len);
-	(*out)->target[n->target_len] = '\0';
-	(*out)->target_len = n->target_len;
-	return 0;
+	return err;
 }
 
+/* e: NULL when it has no name. */
 static int create_record(const struct walk *w, const struct inode *i, const struct entry *e,
 			 const struct inode_attr *dir)
 {
@@ -50,11 +64,14 @@ static int create_record(const struct walk *w, const struct inode *i, const stru
 	int err;
 
 	jtxn_init(&t);
-	jtxn_inode(&t, dir);
+	if (e)
+		jtxn_inode(&t, dir);
 	jtxn_inode(&t, &i->attr);
+	xattrs_record(&t, i);
 	if (i->type == DT_LNK)
 		jtxn_symlink(&t, ino_of(i), i->target, i->target_len);
-	jtxn_dirent(&t, dir->ino, e->cookie, ino_of(i), e->type, e->name, e->len);
+	if (e)
+		jtxn_dirent(&t, dir->ino, e->cookie, ino_of(i), e->type, e->name, e->len);
 	err = jtxn_commit(w->fs->journal, &t, &seq);
 	jtxn_fini(&t);
 	return err;
@@ -64,6 +81,11 @@ static void create_apply(const struct walk *w, struct inode *i, struct entry *e,
 {
 	struct inode *d = w->dir;
 
+	walk_account(w->fs, WALK_INODE_BYTES + xattrs_bytes(i));
+	if (!e) {
+		inode_orphan(i);
+		return;
+	}
 	inode_attr_set(d, dir);
 	atomic_store_explicit(&d->lazy, false, memory_order_relaxed);
 	dir_add(d->dir, e);
@@ -73,7 +95,24 @@ static void create_apply(const struct walk *w, struct inode *i, struct entry *e,
 		i->dir->parent = d;
 		d->nlink++;
 	}
-	walk_account(w->fs, WALK_INODE_BYTES + WALK_DIRENT_BYTES + e->len);
+	walk_account(w->fs, WALK_DIRENT_BYTES + e->len);
+}
+
+/* The entry that it will have. */
+static int make_entry(const struct walk *w, const struct node *n, struct inode *i, struct entry **out)
+{
+	int err;
+
+	*out = NULL;
+	if (n->nameless)
+		return 0;
+	*out = entry_new(w->dir->dir, i, w->name, w->len);
+	err = *out ? dir_reserve(w->dir->dir, 1) : -ENOMEM;
+	if (err) {
+		free(*out);
+		*out = NULL;
+	}
+	return err;
 }
 
 /* A checkpoint may meet the inode as soon as it is in the table: its lock is held until it is known whether it exists.
@@ -87,15 +126,15 @@ int node_create(const struct walk *w, const struct node *n, struct inode **out)
 
 	if (err)
 		return err;
+	if (w->cred->uid == FS_ID_NONE || w->cred->gid == FS_ID_NONE)
+		return fail(-EOVERFLOW, "the caller's uid or gid is nobody's number");
 	if (S_ISDIR(n->mode) && w->dir->nlink >= FS_LINKS_MAX)
-		return -EMLINK;
+		return fail(-EMLINK, "a directory has at most %u subdirectories", FS_LINKS_MAX - 2);
 	err = node_new(w, n, time_now(), &i);
 	if (err)
 		return err;
-	e = entry_new(w->dir->dir, i, w->name, w->len);
-	err = e ? dir_reserve(w->dir->dir, 1) : -ENOMEM;
+	err = make_entry(w, n, i, &e);
 	if (err) {
-		free(e);
 		inode_free(i);
 		return err;
 	}
@@ -120,8 +159,7 @@ int node_create(const struct walk *w, const struct node *n, struct inode **out)
 	return err;
 }
 
-/* mkdir and symlink: the walk to a name that must not exist. */
-static int make(struct fs *fs, const struct fs_caller *who, const char *path, const struct node *n)
+int node_make(struct fs *fs, const struct fs_caller *who, const char *path, const struct node *n)
 {
 	struct walk w;
 	struct entry *e;
@@ -148,9 +186,9 @@ static int make(struct fs *fs, const struct fs_caller *who, const char *path, co
 
 int fs_mkdir(struct fs *fs, const struct fs_caller *who, const char *path, uint32_t mode)
 {
-	struct node n = {.mode = S_IFDIR | (mode & 01777)};
+	struct node n = {.mode = S_IFDIR | (mode & 01777), .umask = who->umask};
 
-	return make(fs, who, path, &n);
+	return node_make(fs, who, path, &n);
 }
 
 int fs_symlink(struct fs *fs, const struct fs_caller *who, const char *target, const char *path)
@@ -163,7 +201,7 @@ int fs_symlink(struct fs *fs, const struct fs_caller *who, const char *target, c
 	if (len > TARGET_MAX)
 		return fail(-ENAMETOOLONG, "the target of a symbolic link is longer than %u bytes", TARGET_MAX);
 	n.target_len = (uint32_t)len;
-	return make(fs, who, path, &n);
+	return node_make(fs, who, path, &n);
 }
 
 ssize_t fs_readlink(struct fs *fs, const struct fs_caller *who, const char *path, char *buf, size_t size)
@@ -181,6 +219,9 @@ ssize_t fs_readlink(struct fs *fs, const struct fs_caller *who, const char *path
 	} else {
 		memcpy(buf, i->target, i->target_len);
 		len = i->target_len;
+		rwlock_take_read(&i->lock);
+		inode_touch_atime(fs, i);
+		rwlock_drop(&i->lock);
 	}
 	inode_put(fs, i);
 	return len;
@@ -250,10 +291,10 @@ void victim_apply(struct fs *fs, struct victim *v, uint64_t seq)
 
 static int remove_check(const struct walk *w, const struct inode *child, bool directory)
 {
-	int err = perm_delete(&w->dir->attr, &child->attr, w->cred);
+	int err = inode_changeable(w->fs, w->dir);
 
-	if (w->fs->read_only)
-		return fail(-EROFS, "the filesystem is mounted read-only");
+	if (!err)
+		err = perm_delete(w->dir, child, w->cred);
 	if (err)
 		return err;
 	if (directory && child->type != DT_DIR)
@@ -379,7 +420,7 @@ static int link_now(const struct walk *w, struct inode *i)
 	}
 	inode_attr_set(w->dir, &dir);
 	inode_attr_set(i, &attr);
-	i->nlink++;
+	inode_named(i);
 	dir_add(w->dir->dir, e);
 	walk_account(w->fs, WALK_DIRENT_BYTES + e->len);
 	return 0;
@@ -396,38 +437,47 @@ static int link_check(const struct walk *w, const struct inode *i)
 	err = walk_look(w, &e);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
-	if (w->slash || i->nlink == 0)
+	if (w->slash || (i->nlink == 0 && !i->linkable))
 		return -ENOENT;
 	err = dir_writable(w);
+	if (!err)
+		err = inode_changeable(w->fs, i);
 	if (err)
 		return err;
-	return i->nlink >= FS_LINKS_MAX ? -EMLINK : 0;
+	return i->nlink >= FS_LINKS_MAX ? fail(-EMLINK, "a file has at most %u names", FS_LINKS_MAX) : 0;
+}
+
+int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, const char *to)
+{
+	struct lockset set = {0};
+	struct walk w;
+	int err = walk_path(&w, fs, &who->cred, to);
+
+	if (err)
+		return err;
+	if (i->type == DT_DIR) {
+		walk_end(&w);
+		return fail(-EPERM, "a directory cannot have hard links");
+	}
+	lockset_add(&set, w.dir);
+	lockset_add(&set, i);
+	lockset_take(&set);
+	err = link_check(&w, i);
+	if (!err)
+		err = link_now(&w, i);
+	lockset_drop(&set);
+	walk_end(&w);
+	return err;
 }
 
 int fs_link(struct fs *fs, const struct fs_caller *who, const char *from, const char *to)
 {
-	struct lockset set = {0};
 	struct inode *i;
-	struct walk w;
 	int err = path_inode(fs, &who->cred, from, false, &i);
 
 	if (err)
 		return err;
-	err = walk_path(&w, fs, &who->cred, to);
-	if (!err && i->type == DT_DIR) {
-		walk_end(&w);
-		err = fail(-EPERM, "a directory cannot have hard links");
-	}
-	if (!err) {
-		lockset_add(&set, w.dir);
-		lockset_add(&set, i);
-		lockset_take(&set);
-		err = link_check(&w, i);
-		if (!err)
-			err = link_now(&w, i);
-		lockset_drop(&set);
-		walk_end(&w);
-	}
+	err = inode_link(fs, who, i, to);
 	inode_put(fs, i);
 	return err;
 }

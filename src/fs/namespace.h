@@ -5,17 +5,26 @@
 
 #include "fs/path.h"
 
-/* What is made: type and permissions, and a symlink's target. */
+/* What is made: type and permissions, and what only some types have. */
 struct node {
 	uint32_t mode;
+	uint32_t umask; /* of the caller; a default ACL stands in its place */
+	uint64_t rdev;
 	const char *target;
 	uint32_t target_len;
+	bool nameless; /* an orphan, for as long as nobody gives it a name */
+	bool linkable; /* nameless: and somebody may */
 };
 /*
  * Under the exclusive lock of w->dir, the name is not there. Checks permission, makes the inode and its name in one
- * record. out: counted; NULL drops it. The new inode's lock is not held on return.
+ * record. out: counted; NULL drops it. The new inode's lock is not held on return. nameless: the walk's name is not
+ * looked at.
  */
 int node_create(const struct walk *w, const struct node *n, struct inode **out);
+/* node_create at the end of a path where nothing may be yet. */
+int node_make(struct fs *fs, const struct fs_caller *who, const char *path, const struct node *n);
+/* One more name for a counted inode that is no directory. */
+int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, const char *to);
 /* Under the directory's exclusive lock: it takes new entries (it is not removed, the fs not read-only). */
 int dir_writable(const struct walk *w);
 /*

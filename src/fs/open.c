@@ -7,9 +7,16 @@
 
 #include "base/error.h"
 #include "fs/namespace.h"
+#include "fs/acl.h"
 #include "fs/perm.h"
+#include "fs/special.h"
 
-#define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_DIRECTORY | O_NOFOLLOW)
+#define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_DIRECTORY | O_NOFOLLOW | O_TMPFILE)
+
+static bool is_tmpfile(int flags)
+{
+	return (flags & O_TMPFILE) == O_TMPFILE;
+}
 
 static unsigned wanted(int flags)
 {
@@ -34,20 +41,19 @@ static int open_check(const struct fs *fs, struct inode *i, const struct fs_cred
 		return -ENOTDIR;
 	if (i->type == DT_DIR && ((want & MAY_WRITE) || (flags & O_CREAT)))
 		return -EISDIR;
-	if (i->type != DT_DIR && i->type != DT_REG)
-		return fail(-ENXIO, "device nodes, pipes and sockets are names only here");
 	rwlock_take_read(&i->lock);
-	err = perm_check(&i->attr, cred, want);
+	err = perm_check(i, cred, want);
+	if (!err && i->type != DT_DIR && i->type != DT_REG)
+		err = fail(-ENXIO, "device nodes, pipes and sockets are names only here");
+	if (!err && (want & MAY_WRITE))
+		err = inode_changeable(fs, i);
 	rwlock_drop(&i->lock);
-	if (!err && (want & MAY_WRITE) && fs->read_only)
-		err = fail(-EROFS, "the filesystem is mounted read-only");
 	return err;
 }
 
 /* The last component with O_CREAT: under the directory's lock it is there (counted) or made. 1: made. */
-static int open_or_create(struct walk *w, int flags, uint32_t mode, struct inode **out)
+static int open_or_create(struct walk *w, int flags, const struct node *n, struct inode **out)
 {
-	struct node n = {.mode = S_IFREG | (mode & MODE_PERM)};
 	struct entry *e;
 	int err;
 
@@ -61,7 +67,7 @@ static int open_or_create(struct walk *w, int flags, uint32_t mode, struct inode
 		*out = e->inode;
 		inode_get(*out);
 	} else if (err == -ENOENT) {
-		err = w->slash ? -EISDIR : node_create(w, &n, out);
+		err = w->slash ? -EISDIR : node_create(w, n, out);
 		err = err ? err : 1;
 	}
 	rwlock_drop(&w->dir->lock);
@@ -72,16 +78,21 @@ static int open_or_create(struct walk *w, int flags, uint32_t mode, struct inode
 static int open_walk(struct fs *fs, const struct fs_caller *who, const char *path, int flags, uint32_t mode,
 		     struct inode **out)
 {
+	struct node n = {.mode = S_IFREG | (mode & MODE_PERM), .umask = who->umask};
 	struct walk w;
 	int err;
 
+	if (is_tmpfile(flags)) {
+		err = tmpfile_make(fs, who, path, flags, mode, out);
+		return err ? err : 1;
+	}
 	if (!(flags & O_CREAT))
 		return path_inode(fs, &who->cred, path, !(flags & O_NOFOLLOW), out);
 	err = walk_path(&w, fs, &who->cred, path);
 	while (!err) {
 		struct inode *i;
 
-		err = open_or_create(&w, flags, mode, &i);
+		err = open_or_create(&w, flags, &n, &i);
 		if (err == 0 && i->type == DT_LNK && !(flags & O_NOFOLLOW)) {
 			err = walk_follow(&w, i);
 			inode_put(fs, i);
@@ -121,6 +132,16 @@ static int open_truncate(struct fs_handle *h, const struct fs_caller *who)
 	return err;
 }
 
+static int open_flags_check(int flags)
+{
+	bool tmpfile_bit = flags & O_TMPFILE & ~O_DIRECTORY;
+
+	if (flags & ~OPEN_FLAGS || (flags & O_ACCMODE) == O_ACCMODE || (tmpfile_bit && !is_tmpfile(flags)) ||
+	    (!tmpfile_bit && (flags & O_CREAT) && (flags & O_DIRECTORY)))
+		return fail(-EINVAL, "open flags 0%o are not supported", flags);
+	return tmpfile_bit ? tmpfile_flags_check(flags) : 0;
+}
+
 int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int flags, uint32_t mode,
 	    struct fs_handle **out)
 {
@@ -129,8 +150,9 @@ int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int fl
 	int made;
 	int err;
 
-	if (flags & ~OPEN_FLAGS || (flags & O_ACCMODE) == O_ACCMODE || ((flags & O_CREAT) && (flags & O_DIRECTORY)))
-		return fail(-EINVAL, "open flags 0%o are not supported", flags);
+	err = open_flags_check(flags);
+	if (err)
+		return err;
 	/* Before anything is made. */
 	h = malloc(sizeof(*h));
 	if (!h)
@@ -206,28 +228,69 @@ int fs_fstat(struct fs_handle *h, struct fs_attr *out)
 	return 0;
 }
 
-static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_cred *cred, const struct fs_setattr *set)
+/* The access ACL as it will be after a chmod; *out NULL: there is none. -ENOMEM. */
+static int chmod_acl(const struct inode *i, const struct inode_attr *a, struct xattr **out)
 {
-	struct inode_attr a;
+	const struct xattr *acl = xattrs_access(i);
+
+	*out = NULL;
+	if (!acl || (a->mode & 0777) == (i->attr.mode & 0777))
+		return 0;
+	*out = xattr_new(acl->name, acl->name_len, xattr_value(acl), acl->size);
+	if (!*out)
+		return -ENOMEM;
+	acl_set_mode(xattr_value(*out), (*out)->size, a->mode);
+	return 0;
+}
+
+static int setattr_record(struct fs *fs, const struct inode *i, const struct inode_attr *a, const struct xattr *acl)
+{
 	struct jtxn t;
 	uint64_t seq;
 	int err;
 
-	if (fs->read_only)
-		return fail(-EROFS, "the filesystem is mounted read-only");
+	if (i->gone)
+		return 0;
+	jtxn_init(&t);
+	jtxn_inode(&t, a);
+	if (acl)
+		jtxn_xattr(&t, a->ino, acl->name, acl->name_len, xattr_value(acl), acl->size);
+	err = jtxn_commit(fs->journal, &t, &seq);
+	jtxn_fini(&t);
+	return err;
+}
+
+/* Under INODE exclusive. */
+static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_cred *cred, const struct fs_setattr *set)
+{
+	struct inode_attr a;
+	struct xattr *acl;
+	int err = inode_changeable(fs, i);
+
+	if (!err)
+		err = perm_setattr(i, cred, set, time_now(), &a);
+	if (!err)
+		err = chmod_acl(i, &a, &acl);
+	if (err)
+		return err;
+	err = setattr_record(fs, i, &a, acl);
+	if (err) {
+		free(acl);
+		return err;
+	}
+	inode_attr_set(i, &a);
+	atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
+	if (acl)
+		xattrs_put(i, acl);
+	return 0;
+}
+
+static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_cred *cred, const struct fs_setattr *set)
+{
+	int err;
+
 	rwlock_take_write(&i->lock);
-	a = i->attr;
-	err = perm_setattr(&a, cred, set, time_now());
-	if (!err && !i->gone) {
-		jtxn_init(&t);
-		jtxn_inode(&t, &a);
-		err = jtxn_commit(fs->journal, &t, &seq);
-		jtxn_fini(&t);
-	}
-	if (!err) {
-		inode_attr_set(i, &a);
-		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
-	}
+	err = setattr_locked(fs, i, cred, set);
 	rwlock_drop(&i->lock);
 	return err;
 }
@@ -297,6 +360,9 @@ int fs_readdir(struct fs_handle *h, const struct fs_caller *who, uint64_t cookie
 		return -ENOTDIR;
 	if (!h->readable)
 		return -EBADF;
+	rwlock_take_read(&h->inode->lock);
+	inode_touch_atime(h->fs, h->inode);
+	rwlock_drop(&h->inode->lock);
 	do {
 		list_fill(&l, h->inode, cookie);
 		for (unsigned k = 0; k < l.count; k++) {

@@ -46,7 +46,7 @@ static int next_component(struct walk *w)
 
 int walk_look(const struct walk *w, struct entry **out)
 {
-	int err = perm_check(&w->dir->attr, w->cred, MAY_EXEC);
+	int err = perm_check(w->dir, w->cred, MAY_EXEC);
 
 	*out = NULL;
 	if (err)
@@ -70,14 +70,14 @@ static int step(struct walk *w, struct inode **out)
 			*out = e->inode;
 		break;
 	case LAST_DOT:
-		err = perm_check(&w->dir->attr, w->cred, MAY_EXEC);
+		err = perm_check(w->dir, w->cred, MAY_EXEC);
 		*out = w->dir;
 		break;
 	case LAST_ROOT:
 		*out = w->dir;
 		break;
 	case LAST_DOTDOT:
-		err = perm_check(&w->dir->attr, w->cred, MAY_EXEC);
+		err = perm_check(w->dir, w->cred, MAY_EXEC);
 		*out = w->dir->dir->parent;
 		if (!err && !*out)
 			err = -ENOENT;

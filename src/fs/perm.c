@@ -3,6 +3,10 @@
 
 #include <errno.h>
 
+#include "base/error.h"
+#include "format/format.h"
+#include "fs/acl.h"
+
 bool cred_in_group(const struct fs_cred *c, uint32_t gid)
 {
 	if (c->gid == gid)
@@ -14,8 +18,9 @@ bool cred_in_group(const struct fs_cred *c, uint32_t gid)
 	return false;
 }
 
-int perm_check(const struct inode_attr *a, const struct fs_cred *c, unsigned want)
+int perm_check(const struct inode *i, const struct fs_cred *c, unsigned want)
 {
+	const struct inode_attr *a = &i->attr;
 	unsigned have;
 
 	if (c->uid == 0) {
@@ -25,6 +30,8 @@ int perm_check(const struct inode_attr *a, const struct fs_cred *c, unsigned wan
 	}
 	if (c->uid == a->uid)
 		have = a->mode >> 6;
+	else if (xattrs_access(i))
+		return acl_permits(xattrs_access(i), a, c, want);
 	else if (cred_in_group(c, a->gid))
 		have = a->mode >> 3;
 	else
@@ -32,14 +39,23 @@ int perm_check(const struct inode_attr *a, const struct fs_cred *c, unsigned wan
 	return (want & ~have) ? -EACCES : 0;
 }
 
-int perm_delete(const struct inode_attr *dir, const struct inode_attr *victim, const struct fs_cred *c)
+int inode_changeable(const struct fs *fs, const struct inode *i)
+{
+	if (fs->read_only)
+		return fail(-EROFS, "the filesystem is mounted read-only");
+	if (i->attr.flags & INODE_READ_ONLY)
+		return fail(-EROFS, "it belongs to a read-only snapshot");
+	return 0;
+}
+
+int perm_delete(const struct inode *dir, const struct inode *victim, const struct fs_cred *c)
 {
 	int err = perm_check(dir, c, MAY_WRITE | MAY_EXEC);
 
 	if (err)
 		return err;
-	if ((dir->mode & S_ISVTX) && c->uid != 0 && c->uid != victim->uid && c->uid != dir->uid)
-		return -EPERM;
+	if ((dir->attr.mode & S_ISVTX) && c->uid != 0 && c->uid != victim->attr.uid && c->uid != dir->attr.uid)
+		return fail(-EPERM, "the directory is sticky, and neither it nor what the name means is yours");
 	return 0;
 }
 
@@ -75,6 +91,9 @@ uint32_t mode_after_write(uint32_t mode, const struct fs_cred *c)
 
 static int set_owner(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set)
 {
+	if (((set->mask & FS_SET_UID) && set->uid == FS_ID_NONE) ||
+	    ((set->mask & FS_SET_GID) && set->gid == FS_ID_NONE))
+		return fail(-EINVAL, "%u is nobody's number", FS_ID_NONE);
 	if ((set->mask & FS_SET_UID) && c->uid != 0 && (c->uid != a->uid || set->uid != a->uid))
 		return -EPERM;
 	if ((set->mask & FS_SET_GID) && c->uid != 0 &&
@@ -101,7 +120,8 @@ static int set_mode(struct inode_attr *a, const struct fs_cred *c, const struct 
 	return 0;
 }
 
-static int set_times(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set, int64_t now)
+static int set_times(const struct inode *i, struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set,
+		     int64_t now)
 {
 	bool explicit_time = ((set->mask & FS_SET_ATIME) && set->atime_ns != INT64_MIN) ||
 			     ((set->mask & FS_SET_MTIME) && set->mtime_ns != INT64_MIN);
@@ -110,7 +130,7 @@ static int set_times(struct inode_attr *a, const struct fs_cred *c, const struct
 	if (c->uid != 0 && c->uid != a->uid) {
 		if (!both_now)
 			return -EPERM;
-		if (perm_check(a, c, MAY_WRITE))
+		if (perm_check(i, c, MAY_WRITE))
 			return -EACCES;
 	}
 	if (set->mask & FS_SET_ATIME)
@@ -120,10 +140,12 @@ static int set_times(struct inode_attr *a, const struct fs_cred *c, const struct
 	return 0;
 }
 
-int perm_setattr(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set, int64_t now)
+int perm_setattr(const struct inode *i, const struct fs_cred *c, const struct fs_setattr *set, int64_t now,
+		 struct inode_attr *a)
 {
 	int err = 0;
 
+	*a = i->attr;
 	if (set->mask & ~(FS_SET_MODE | FS_SET_UID | FS_SET_GID | FS_SET_ATIME | FS_SET_MTIME))
 		return -EINVAL;
 	if (set->mask & (FS_SET_UID | FS_SET_GID))
@@ -131,7 +153,7 @@ int perm_setattr(struct inode_attr *a, const struct fs_cred *c, const struct fs_
 	if (!err && (set->mask & FS_SET_MODE))
 		err = set_mode(a, c, set);
 	if (!err && (set->mask & (FS_SET_ATIME | FS_SET_MTIME)))
-		err = set_times(a, c, set, now);
+		err = set_times(i, a, c, set, now);
 	a->ctime_ns = now;
 	return err;
 }

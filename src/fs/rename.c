@@ -100,7 +100,7 @@ static int check_reparent(const struct rename *r, const struct inode *i)
 {
 	if (i->type != DT_DIR || r->from.dir == r->to.dir)
 		return 0;
-	return perm_check(&i->attr, r->from.cred, MAY_WRITE);
+	return perm_check(i, r->from.cred, MAY_WRITE);
 }
 
 static int check_target(const struct rename *r)
@@ -111,7 +111,7 @@ static int check_target(const struct rename *r)
 		return dir_writable(&r->to);
 	if (r->flags & RENAME_NOREPLACE)
 		return -EEXIST;
-	err = perm_delete(&r->to.dir->attr, &r->new->attr, r->to.cred);
+	err = perm_delete(r->to.dir, r->new, r->to.cred);
 	if (err || (r->flags & RENAME_EXCHANGE))
 		return err ? err : check_reparent(r, r->new);
 	if (r->old->type == DT_DIR && r->new->type != DT_DIR)
@@ -128,7 +128,7 @@ static int check(const struct rename *r)
 	if (!err && r->to.dir->nlink == 0)
 		err = -ENOENT;
 	if (!err)
-		err = perm_delete(&r->from.dir->attr, &r->old->attr, r->from.cred);
+		err = perm_delete(r->from.dir, r->old, r->from.cred);
 	if (!err)
 		err = check_target(r);
 	if (!err)

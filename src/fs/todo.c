@@ -7,29 +7,6 @@
 
 #define TODO fail(-EOPNOTSUPP, "%s: not there yet", __func__)
 
-int fs_mknod(struct fs *fs, const struct fs_caller *who, const char *path, uint32_t mode, uint64_t rdev)
-{
-	return TODO;
-}
-ssize_t fs_xattr_get(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name,
-		     void *value, size_t size)
-{
-	return TODO;
-}
-int fs_xattr_set(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name,
-		 const void *value, size_t size, int flags)
-{
-	return TODO;
-}
-ssize_t fs_xattr_list(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, char *names,
-		      size_t size)
-{
-	return TODO;
-}
-int fs_xattr_remove(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name)
-{
-	return TODO;
-}
 int fs_snapshot(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, bool read_only)
 {
 	return TODO;
@@ -64,30 +41,7 @@ int fs_evacuate(struct fs *fs, const struct fs_caller *who, uint64_t off, uint64
 {
 	return TODO;
 }
-int fs_dedupe_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
-		    const struct fs_caller *who)
-{
-	return TODO;
-}
-int fs_exchange_range(struct fs_handle *a, uint64_t a_off, struct fs_handle *b, uint64_t b_off, uint64_t len,
-		      const struct fs_caller *who)
-{
-	return TODO;
-}
-ssize_t fs_copy_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
-		      const struct fs_caller *who)
-{
-	return TODO;
-}
-int64_t fs_seek(struct fs_handle *h, uint64_t off, int whence)
-{
-	return TODO;
-}
 int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *before, uint64_t *after)
-{
-	return TODO;
-}
-int fs_link_handle(struct fs_handle *h, const struct fs_caller *who, const char *to)
 {
 	return TODO;
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/xattr.h"
 
 #define WALK_BATCH      512u        /* items under one lock */
 #define WALK_HINT_BYTES (256 << 10) /* how far the estimate may drift before the journal hears of it */
@@ -55,32 +56,53 @@ static uint64_t walk_extents(struct walker *w, const struct inode *i, uint64_t b
 	return 0;
 }
 
+/* Where the walk of one inode is. */
+struct walk_at {
+	uint64_t content; /* 0: all told, or not begun */
+	struct xattr_at xattr;
+	uint32_t xattrs_left;
+};
+
+/* Under INODE: the inode and as much of what it has as one batch holds. */
+static void walk_batch(struct walker *w, const struct inode *i, struct walk_at *at)
+{
+	struct inode_attr a = i->attr;
+
+	a.atime_ns = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
+	jtxn_inode(&w->t, &a);
+	if (unlikely(i->xattrs)) {
+		at->xattrs_left = xattrs_walk(&w->t, i, &at->xattr, WALK_FLUSH);
+		if (at->xattrs_left)
+			return;
+	}
+	if (i->type == DT_DIR)
+		at->content = walk_names(w, i, at->content);
+	else if (i->type == DT_REG)
+		at->content = walk_extents(w, i, at->content);
+	else if (i->type == DT_LNK)
+		jtxn_symlink(&w->t, a.ino, i->target, i->target_len);
+}
+
 static int walk_inode(void *ctx, struct inode *i)
 {
 	struct walker *w = ctx;
-	uint64_t at = 0;
+	struct walk_at at;
+	bool more;
 	int err = 0;
 
+	at.content = 0;
+	at.xattr.len = 0;
 	do {
+		at.xattrs_left = 0;
 		rwlock_take_read(&i->lock);
-		if (!i->gone) {
-			struct inode_attr a = i->attr;
-
-			a.atime_ns = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
-			jtxn_inode(&w->t, &a);
-			if (i->type == DT_DIR)
-				at = walk_names(w, i, at);
-			else if (i->type == DT_REG)
-				at = walk_extents(w, i, at);
-			else if (i->type == DT_LNK)
-				jtxn_symlink(&w->t, a.ino, i->target, i->target_len);
-		} else {
-			at = 0;
-		}
+		more = !i->gone;
+		if (more)
+			walk_batch(w, i, &at);
+		more = more && (at.content || at.xattrs_left);
 		rwlock_drop(&i->lock);
 		if (w->t.len >= WALK_FLUSH || w->t.error)
 			err = checkpoint_add(w->cp, &w->t);
-	} while (!err && at);
+	} while (!err && more);
 	return err;
 }
 
