@@ -6,31 +6,35 @@
  * start before either is waited for. Blocks that only memory calls zeroed become written in the same record, because
  * the copy must see what a direct writer left there. Unwritten blocks are not shared: they read as zeroes, so does a
  * hole.
+ *
+ * The references are counted before the record and taken back when it fails: the source's own reference keeps every
+ * block from being freed by that, and after the record nothing can fail. So a clone of any number of extents is one
+ * record.
  */
+#include "fs/clone.h"
+
 #include <errno.h>
 
 #include "base/error.h"
-#include "fs/layout.h"
-#include "fs/perm.h"
+#include "fs/extmap_move.h"
 
-#define CLONE_EXTENTS 4096u /* one record; a source in more pieces takes several, each whole */
+#define CLONE_EXTENTS (1u << 24) /* one record; a source in more pieces takes several, each whole */
 
-struct clone {
-	struct fs *fs;
-	struct inode *src, *dst;
-	const struct fs_caller *who;
-	uint64_t src_off, dst_off, len; /* bytes; len as asked */
-	uint64_t src_block, dst_block, blocks;
-	struct gate src_gate, dst_gate;
-	struct gate_need src_need, dst_need;
-	uint64_t done;     /* blocks */
-	uint64_t gap_size; /* of the destination, when the gap behind it was made ready */
+/* One record under construction. */
+struct batch {
+	struct change src, dst;
+	struct extmap_piece piece; /* source blocks, as they come to the destination */
+	struct extmap_patch patch;
+	struct inode_attr attr; /* of the destination */
+	uint64_t shared_end;    /* source block: up to here references are counted */
+	unsigned converts;      /* of the source: zeroed in memory, becomes written */
 };
 
 /* FICLONERANGE's rules. Under both locks. */
-static int clone_check(struct clone *c, uint64_t len)
+static int clone_check(struct clone *c)
 {
 	uint64_t size = c->src->attr.size;
+	uint64_t len = c->len;
 	uint64_t dst_end;
 
 	if (c->src_off > size || len > size - c->src_off)
@@ -54,114 +58,135 @@ static int clone_check(struct clone *c, uint64_t len)
 	return 0;
 }
 
-/* Destination extent of a source extent. */
-static struct extent moved(const struct clone *c, struct extent e)
+/* The next run at *b or behind that is shared by the clone, and its kind. */
+static bool source_next(const struct clone *c, uint64_t *b, uint64_t end, struct extent *e)
 {
-	e.off = e.off - c->src_block + c->dst_block;
-	e.flags = 0;
-	return e;
-}
-
-static bool shows_zeroes(const struct extent *e)
-{
-	return e->flags == EXT_UNWRITTEN;
-}
-
-/* Gives back what was prepared for the first `count` runs from `first` on. */
-static void clone_unprepare(struct clone *c, uint64_t first, unsigned count)
-{
-	struct extent e;
-
-	for (uint64_t b = first; count > 0 && layout_next(c->src, b, BLOCKS_END, &e); b = e.off + e.blocks) {
-		if (shows_zeroes(&e))
-			continue;
-		alloc_share_cancel(c->fs->alloc, (struct run){e.start, e.blocks});
-		count--;
+	while (layout_next(c->src, *b, end, e)) {
+		*b = e->off + e->blocks;
+		if (e->flags != EXT_UNWRITTEN)
+			return true;
 	}
+	return false;
 }
 
-/* The items of one record for source blocks [first, end); *stop: where it ends. Prepares all memory. */
-static int clone_items(struct clone *c, uint64_t first, uint64_t end, struct jtxn *t, uint64_t *stop, unsigned *count)
+/* References for the runs from piece.first on; ends the piece where a record does. */
+static int batch_share(struct clone *c, struct batch *x)
 {
-	uint64_t b = first;
-	unsigned converts = 0;
+	uint64_t b = x->piece.first;
+	uint64_t count = 0;
 	struct extent e;
-	int err = 0;
 
-	*count = 0;
-	while (!err && *count < CLONE_EXTENTS && layout_next(c->src, b, end, &e)) {
-		b = e.off + e.blocks;
-		if (shows_zeroes(&e))
-			continue;
-		err = alloc_share_prepare(c->fs->alloc, (struct run){e.start, e.blocks});
+	while (count < CLONE_EXTENTS && source_next(c, &b, x->piece.end, &e)) {
+		int err = alloc_share_prepare(c->fs->alloc, (struct run){e.start, e.blocks});
+
 		if (err)
-			break;
-		if (e.flags & EXT_ZEROED) {
-			e.flags = 0;
-			journal_data(c->fs->journal, block_bytes(e.start), block_bytes(e.blocks));
-			jtxn_map(t, ino_of(c->src), &e);
-			converts++;
-		}
-		(*count)++;
+			return err;
+		alloc_share(c->fs->alloc, (struct run){e.start, e.blocks});
+		x->shared_end = b;
+		x->converts += (e.flags & EXT_ZEROED) != 0;
+		count++;
 	}
-	*stop = *count == CLONE_EXTENTS ? b : end;
-	jtxn_unmap(t, ino_of(c->dst), first - c->src_block + c->dst_block, *stop - first);
-	for (b = first; layout_next(c->src, b, *stop, &e); b = e.off + e.blocks) {
-		struct extent to = moved(c, e);
-
-		if (!shows_zeroes(&e))
-			jtxn_map(t, ino_of(c->dst), &to);
-	}
-	if (!err && c->src == c->dst)
-		return extmap_reserve(&c->src->map, *count + converts + 1);
-	if (!err)
-		err = extmap_reserve(&c->src->map, converts);
-	return err ? err : extmap_reserve(&c->dst->map, *count + 1);
+	if (count == CLONE_EXTENTS)
+		x->piece.end = b;
+	return 0;
 }
 
-/* Cannot fail. References are added before the destination's are dropped: it may name the same blocks already. */
-static void clone_apply(struct clone *c, struct change *dst, uint64_t first, uint64_t stop, uint64_t seq)
+/* No record named them through the destination, so its receipt is proof enough. The source's references stay. */
+static void batch_unshare(struct clone *c, struct batch *x)
 {
-	uint64_t dst_first = first - c->src_block + c->dst_block;
-	uint64_t extents = c->dst->map.extents;
+	uint64_t b = x->piece.first;
 	struct extent e;
 
-	for (uint64_t b = first; layout_next(c->src, b, stop, &e); b = e.off + e.blocks) {
-		if (!shows_zeroes(&e))
-			alloc_share(c->fs->alloc, (struct run){e.start, e.blocks});
-	}
-	for (uint64_t b = dst_first; layout_next(c->dst, b, dst_first + (stop - first), &e); b = e.off + e.blocks)
-		alloc_release(c->fs->alloc, &dst->gone, (struct run){e.start, e.blocks}, seq);
-	if (c->dst->may_share)
-		hazard_note(c->fs, seq);
-	extmap_clear(&c->dst->map, dst_first, stop - first);
-	for (uint64_t b = first; layout_next(c->src, b, stop, &e); b = e.off + e.blocks) {
-		struct extent to = moved(c, e);
+	while (source_next(c, &b, x->shared_end, &e))
+		alloc_release(c->fs->alloc, &x->dst.gone, (struct run){e.start, e.blocks}, 0);
+}
 
-		if (shows_zeroes(&e))
+/* The destination's attributes when all of the piece is there. A dedupe changes no content. */
+static struct inode_attr attr_after(const struct clone *c, const struct batch *x)
+{
+	struct inode_attr a;
+
+	if (c->compare)
+		return c->dst->attr;
+	a = attr_changed(c->dst, c->who);
+	a.size = max_u64(a.size, c->dst_off + min_u64(c->len, block_bytes(x->piece.end - c->src_block)));
+	return a;
+}
+
+static void batch_items(const struct clone *c, const struct batch *x, struct jtxn *t)
+{
+	uint64_t b = x->piece.first;
+	struct extent e;
+
+	jtxn_inode(t, &c->src->attr);
+	jtxn_inode(t, &x->attr);
+	while (!t->error && x->converts && source_next(c, &b, x->piece.end, &e)) {
+		if (!(e.flags & EXT_ZEROED))
 			continue;
-		extmap_set(&c->dst->map, &to);
-		if (e.flags & EXT_ZEROED) {
-			e.flags = 0;
-			extmap_set(&c->src->map, &e);
-		}
+		e.flags = 0;
+		journal_data(c->fs->journal, block_bytes(e.start), block_bytes(e.blocks));
+		jtxn_map(t, ino_of(c->src), &e);
 	}
+	jtxn_unmap(t, ino_of(c->dst), x->piece.to, x->piece.end - x->piece.first);
+	for (b = x->piece.first; !t->error && extmap_piece_next(&x->piece, &b, &e);)
+		jtxn_map(t, ino_of(c->dst), &e);
+}
+
+/* After the patch: what a direct writer left in the source is written there too. */
+static void source_convert(struct clone *c, const struct batch *x)
+{
+	uint64_t b = x->piece.first;
+	struct extent e;
+
+	while (x->converts && source_next(c, &b, x->piece.end, &e)) {
+		if (!(e.flags & EXT_ZEROED))
+			continue;
+		e.flags = 0;
+		extmap_set(&c->src->map, &e);
+	}
+}
+
+/* Cannot fail. */
+static void batch_apply(struct clone *c, struct batch *x, uint64_t seq)
+{
+	uint64_t blocks = x->piece.end - x->piece.first;
+	uint64_t extents = c->dst->map.extents;
+	struct range bytes = block_range(x->piece.to, blocks);
+
+	release_blocks(&x->dst, x->piece.to, x->piece.to + blocks, seq);
+	extmap_patch_apply(&x->patch);
+	source_convert(c, x);
+	inode_dirty_as(c->dst, bytes.start, c->src, block_range(x->piece.first, blocks));
+	inode_attr_set(c->dst, &x->attr);
+	if (bytes.end > x->attr.size)
+		c->dst->tail_stale = true;
+	atomic_store_explicit(&c->dst->lazy, false, memory_order_relaxed);
 	c->src->may_share = true;
 	c->dst->may_share = true;
 	walk_account(c->fs, ((int64_t)c->dst->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 }
 
-/* The destination's attributes when source blocks up to `stop` are there. */
-static struct inode_attr attr_after(const struct clone *c, uint64_t stop)
+/* The references, the record's memory and the record. */
+static int batch_commit(struct clone *c, struct batch *x, uint64_t *seq)
 {
-	struct inode_attr a = c->dst->attr;
-	uint64_t reached = min_u64(c->len, block_bytes(stop - c->src_block));
+	struct jtxn t;
+	int err = batch_share(c, x);
 
-	a.size = max_u64(a.size, c->dst_off + reached);
-	a.mtime_ns = time_now();
-	a.ctime_ns = a.mtime_ns;
-	a.mode = mode_after_write(a.mode, &c->who->cred);
-	return a;
+	if (!err)
+		err = extmap_patch_prepare(&x->patch, &c->dst->map, x->piece.to,
+					   x->piece.to + (x->piece.end - x->piece.first), &x->piece, 1);
+	if (!err && c->src == c->dst)
+		err = extmap_patch_reserve(&x->patch, x->converts);
+	else if (!err)
+		err = extmap_reserve(&c->src->map, x->converts);
+	if (err)
+		return err;
+	x->attr = attr_after(c, x);
+	jtxn_init(&t);
+	batch_items(c, x, &t);
+	err = commit_content(c->fs, &t, seq);
+	jtxn_fini(&t);
+	return err;
 }
 
 /* One record. Under both locks, both ranges free of others. */
@@ -169,45 +194,27 @@ static int clone_batch(struct clone *c)
 {
 	uint64_t first = c->src_block + c->done;
 	uint64_t end = c->src_block + c->blocks;
-	struct change src = {0};
-	struct change dst = {0};
-	struct inode_attr attr;
-	struct jtxn t;
-	uint64_t stop;
+	struct batch x = {.piece = {.from = &c->src->map, .first = first, .end = end, .shown_only = true}};
 	uint64_t seq;
-	unsigned count = 0;
-	bool grown;
 	int err;
 
-	err = change_begin_shared(&src, c->fs, c->src, block_range(first, end - first), c->who);
+	x.piece.to = first - c->src_block + c->dst_block;
+	err = change_begin_shared(&x.src, c->fs, c->src, block_range(first, end - first), c->who);
 	if (!err)
-		err = change_begin(&dst, c->fs, c->dst, block_range(first - c->src_block + c->dst_block, end - first),
-				   c->who);
-	jtxn_init(&t);
-	jtxn_inode(&t, &c->src->attr);
-	jtxn_inode(&t, &c->dst->attr);
+		err = change_begin(&x.dst, c->fs, c->dst, block_range(x.piece.to, end - first), c->who);
+	if (!err && c->compare)
+		err = c->compare(c, first, end);
 	if (!err)
-		err = clone_items(c, first, end, &t, &stop, &count);
+		err = batch_commit(c, &x, &seq);
 	if (!err) {
-		attr = attr_after(c, stop);
-		jtxn_inode(&t, &attr);
-	}
-	if (!err)
-		err = commit_content(c->fs, &t, &seq);
-	jtxn_fini(&t);
-	if (!err) {
-		clone_apply(c, &dst, first, stop, seq);
-		grown = attr.size != c->dst->attr.size;
-		inode_attr_set(c->dst, &attr);
-		if (grown)
-			c->dst->tail_stale = true;
-		atomic_store_explicit(&c->dst->lazy, false, memory_order_relaxed);
-		c->done = stop - c->src_block;
+		batch_apply(c, &x, seq);
+		c->done = x.piece.end - c->src_block;
 	} else {
-		clone_unprepare(c, first, count);
+		batch_unshare(c, &x);
 	}
-	change_end(&dst);
-	change_end(&src);
+	extmap_patch_drop(&x.patch);
+	change_end(&x.dst);
+	change_end(&x.src);
 	return err;
 }
 
@@ -228,12 +235,14 @@ static int clone_gap(struct clone *c)
 }
 
 /* 0 when all is done, NEED_GATE, or an error. */
-static int clone_locked(struct clone *c, uint64_t len)
+static int clone_locked(struct clone *c)
 {
-	int err = c->done ? 0 : clone_check(c, len);
+	int err = c->done ? 0 : c->check(c);
 
 	if (err)
 		return err;
+	if (c->blocks == 0)
+		return 0;
 	if (!layout_free(&c->src_gate, c->src, &c->src_need, c->who) ||
 	    !layout_free(&c->dst_gate, c->dst, &c->dst_need, c->who))
 		return NEED_GATE;
@@ -242,9 +251,10 @@ static int clone_locked(struct clone *c, uint64_t len)
 	return err;
 }
 
-static int clone_run(struct clone *c, uint64_t len)
+int clone_run(struct clone *c)
 {
 	const struct gate_side side[2] = {{&c->src_gate, c->src, &c->src_need}, {&c->dst_gate, c->dst, &c->dst_need}};
+	uint64_t len = c->len;
 	int err = clone_gap(c);
 
 	while (!err) {
@@ -255,7 +265,9 @@ static int clone_run(struct clone *c, uint64_t len)
 		lockset_add(&set, c->dst);
 		lockset_take(&set);
 		moved_end = c->dst_off > c->dst->attr.size && c->gap_size != c->dst->attr.size;
-		err = moved_end ? 0 : clone_locked(c, len);
+		if (!c->done)
+			c->len = len;
+		err = moved_end ? 0 : clone_locked(c);
 		lockset_drop(&set);
 		if (moved_end)
 			err = clone_gap(c);
@@ -264,6 +276,8 @@ static int clone_run(struct clone *c, uint64_t len)
 		else
 			break;
 	}
+	gate_end(&c->src_gate);
+	gate_end(&c->dst_gate);
 	return err;
 }
 
@@ -276,9 +290,10 @@ int fs_clone_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *sr
 			  .who = who,
 			  .src_off = src_off,
 			  .dst_off = dst_off,
+			  .len = len,
 			  .src_block = block_of(src_off),
-			  .dst_block = block_of(dst_off)};
-	int err;
+			  .dst_block = block_of(dst_off),
+			  .check = clone_check};
 
 	if (src->fs != dst->fs)
 		return fail(-EXDEV, "clone: source and destination are in different pools");
@@ -289,8 +304,5 @@ int fs_clone_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *sr
 			    "clone needs a source open for reading and a destination open for writing, not appending");
 	if (src_off % LH_BLOCK_SIZE || dst_off % LH_BLOCK_SIZE)
 		return fail(-EINVAL, "clone offsets must be multiples of %u", LH_BLOCK_SIZE);
-	err = clone_run(&c, len);
-	gate_end(&c.src_gate);
-	gate_end(&c.dst_gate);
-	return err;
+	return clone_run(&c);
 }

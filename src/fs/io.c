@@ -7,14 +7,13 @@
  * place, leaves its time in memory; it reaches the log with the file's next record, fsync, checkpoint or unmount.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "fs/layout.h"
 #include "fs/perm.h"
-
-#define ATIME_MAX_AGE_NS (24 * 3600 * (int64_t)NS_PER_SEC)
 
 int64_t time_now(void)
 {
@@ -48,8 +47,30 @@ int hazard_settle(struct fs *fs)
 	return err;
 }
 
+void hazard_remapped(struct fs *fs, struct inode *i, uint64_t seq)
+{
+	hazard_note(fs, seq);
+	i->remapped = fs->pool->class == POOL_MSYNC;
+}
+
+int hazard_settle_in_place(struct fs *fs, struct inode *i)
+{
+	int err;
+
+	if (!i->may_share && !i->remapped)
+		return 0;
+	err = hazard_settle(fs);
+	if (!err)
+		i->remapped = false;
+	return err;
+}
+
 int commit_content(struct fs *fs, struct jtxn *t, uint64_t *seq)
 {
+	int err = pool_fault(fs->pool);
+
+	if (unlikely(err))
+		return err;
 	pool_fence(fs->pool);
 	return jtxn_commit(fs->journal, t, seq);
 }
@@ -65,25 +86,36 @@ void inode_dirty(struct inode *i, uint64_t off, uint64_t end)
 	i->dirty_end = max_u64(i->dirty_end, end);
 }
 
-/* relatime: only when it tells something new. Under INODE shared: others may do the same. */
-static void touch_atime(struct fs *fs, struct inode *i)
+void inode_dirty_as(struct inode *to, uint64_t to_off, const struct inode *from, struct range r)
 {
-	int64_t atime = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
-	int64_t now;
+	struct range dirty = range_cut(r, (struct range){from->dirty_off, from->dirty_end});
 
-	if (fs->read_only)
-		return;
-	now = time_now();
-	if (atime > i->attr.mtime_ns && atime > i->attr.ctime_ns && now - atime < ATIME_MAX_AGE_NS)
-		return;
-	if (atime == now)
-		return;
-	__atomic_store_n(&i->attr.atime_ns, now, __ATOMIC_RELAXED);
-	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
+	if (!range_empty(dirty))
+		inode_dirty(to, dirty.start - r.start + to_off, dirty.end - r.start + to_off);
 }
 
-/* Under INODE. [off, off + len) is inside the file. */
-static void read_range(struct fs *fs, const struct inode *i, uint8_t *buf, size_t len, uint64_t off)
+struct inode_attr attr_changed(const struct inode *i, const struct fs_caller *who)
+{
+	struct inode_attr a = i->attr;
+
+	a.mtime_ns = time_now();
+	a.ctime_ns = a.mtime_ns;
+	a.mode = mode_after_write(a.mode, &who->cred);
+	return a;
+}
+
+/* The pool's text says where in the pool; this adds which bytes of which file. */
+int media_error(const struct inode *i, uint64_t off, uint64_t len)
+{
+	char where[LH_ERROR_TEXT_MAX];
+
+	snprintf(where, sizeof(where), "%s", fail_text());
+	return fail(-EIO, "inode %llu, bytes %llu to %llu: %s", (unsigned long long)ino_of(i), (unsigned long long)off,
+		    (unsigned long long)(off + len), where);
+}
+
+/* Under INODE. [off, off + len) is inside the file. -EIO: the memory fails there. */
+static int read_range(struct fs *fs, const struct inode *i, uint8_t *buf, size_t len, uint64_t off)
 {
 	while (len > 0) {
 		struct extent e;
@@ -93,7 +125,7 @@ static void read_range(struct fs *fs, const struct inode *i, uint8_t *buf, size_
 
 		if (!found) {
 			memset(buf, 0, len);
-			return;
+			return 0;
 		}
 		if (e.off > block_of(off)) {
 			n = min_u64(len, block_bytes(e.off) - off);
@@ -102,18 +134,20 @@ static void read_range(struct fs *fs, const struct inode *i, uint8_t *buf, size_
 			n = min_u64(len, block_bytes(e.blocks) - into);
 			if (unlikely(e.flags == EXT_UNWRITTEN))
 				memset(buf, 0, n);
-			else
-				memcpy(buf, pool_at(fs->pool, block_bytes(e.start) + into, n), n);
+			else if (unlikely(pool_read(fs->pool, block_bytes(e.start) + into, buf, n)))
+				return media_error(i, off, n);
 		}
 		buf += n;
 		off += n;
 		len -= n;
 	}
+	return 0;
 }
 
 ssize_t fs_read(struct fs_handle *h, const struct fs_caller *who, void *buf, size_t len, uint64_t off)
 {
 	struct inode *i = h->inode;
+	int err = 0;
 
 	(void)who;
 	if (unlikely(i->type != DT_REG))
@@ -128,11 +162,11 @@ ssize_t fs_read(struct fs_handle *h, const struct fs_caller *who, void *buf, siz
 	else
 		len = min_u64(len, i->attr.size - off);
 	if (len > 0) {
-		read_range(h->fs, i, buf, len, off);
-		touch_atime(h->fs, i);
+		err = read_range(h->fs, i, buf, len, off);
+		inode_touch_atime(h->fs, i);
 	}
 	rwlock_drop(&i->lock);
-	return (ssize_t)len;
+	return err ? err : (ssize_t)len;
 }
 
 /* One run that is there, is ours alone and inside the file: nothing but bytes and lazy times change. Under INODE
@@ -142,7 +176,7 @@ static bool write_in_place(struct fs *fs, struct inode *i, const struct fs_calle
 {
 	struct extent e;
 
-	if (i->may_share || off > i->attr.size || len > i->attr.size - off || len == 0)
+	if (i->may_share || i->remapped || off > i->attr.size || len > i->attr.size - off || len == 0)
 		return false;
 	if (mode_after_write(i->attr.mode, &who->cred) != i->attr.mode)
 		return false;
@@ -180,8 +214,9 @@ ssize_t fs_write(struct fs_handle *h, const struct fs_caller *who, const void *b
 	s.end = min_u64(s.end, FS_SIZE_MAX);
 	rwlock_take_write(&i->lock);
 	if (!h->append && write_in_place(h->fs, i, who, buf, len, off)) {
+		err = pool_fault(h->fs->pool) ? media_error(i, off, len) : 0;
 		rwlock_drop(&i->lock);
-		return (ssize_t)len;
+		return err ? err : (ssize_t)len;
 	}
 	err = store_run(&s);
 	rwlock_drop(&i->lock);

@@ -138,7 +138,10 @@ void change_end(struct change *c)
 
 	if (!c->owner)
 		return;
-	err = lease_own_each(&c->inode->anchor, c->range, c->owner, own_place, c);
+	/* The owner's device stores in place again from here on. Without that the pins stay drained: it asks anew. */
+	err = hazard_settle(c->fs);
+	if (!err)
+		err = lease_own_each(&c->inode->anchor, c->range, c->owner, own_place, c);
 	if (err)
 		log_warn("fs", "inode %llu: own leases not placed anew: error %d", (unsigned long long)ino_of(c->inode),
 			 err);
@@ -268,6 +271,8 @@ int layout_expose(struct fs *fs, struct inode *i, struct range range)
 		if (err)
 			return err;
 		pool_zero(fs->pool, block_bytes(e.start), block_bytes(e.blocks));
+		if (unlikely(pool_fault(fs->pool)))
+			return media_error(i, block_bytes(e.off), block_bytes(e.blocks));
 		e.flags |= EXT_ZEROED;
 		extmap_set(&i->map, &e);
 		inode_dirty(i, block_bytes(e.off), block_bytes(b));

@@ -88,11 +88,11 @@ int layout_expose(struct fs *fs, struct inode *i, struct range range);
 
 /* --- io.c: content ------------------------------------------------------------------------------------------------ */
 
-enum store_kind { STORE_DATA, STORE_ZEROES, STORE_RESERVE, STORE_LEASE };
+enum store_kind { STORE_DATA, STORE_ZEROES, STORE_RESERVE, STORE_UNSHARE, STORE_LEASE };
 /*
  * One walk over [pos, end) of a file that makes blocks be as the kind wants. DATA writes src and grows the size; ZEROES
- * writes zeroes where there is something else and never grows; RESERVE allocates holes, unwritten; LEASE makes the
- * range fit for a direct writer (L27). pos moves on with what is done.
+ * writes zeroes where there is something else and never grows; RESERVE allocates holes, unwritten; UNSHARE does that
+ * and copies what is shared; LEASE makes the range fit for a direct writer (L27). pos moves on with what is done.
  */
 struct store {
 	struct fs *fs;
@@ -120,5 +120,26 @@ int store_gap(struct store *s, uint64_t up_to);
  * tail_stale. POOL_MSYNC: not before the cut is durable, so it is always remembered there.
  */
 int store_tail(struct fs *fs, struct inode *i);
+
+/* --- truncate.c --------------------------------------------------------------------------------------------------- */
+
+/* Under INODE exclusive with the receipt, before the map changes: what lies in [first, end) goes to the allocator. */
+void release_blocks(struct change *c, uint64_t first, uint64_t end, uint64_t seq);
+/* [from, to) reads as zeroes: in place, or as a new block where one is shared. store_run's locking. Empty: nothing. */
+int store_zeroes(struct store *s, uint64_t from, uint64_t to);
+/* After a try, without locks: once more, because room was made or the gate that it needs is closed now? */
+bool change_again(struct store *s, const struct gate_need *need, unsigned *tries, int *err);
+int punch_range(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end);
+
+/* --- shift.c, zero.c ---------------------------------------------------------------------------------------------- */
+
+/* Collapse (insert: makes a hole) of [off, off + len). */
+int shift_range(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, bool insert);
+int zero_range(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end, bool keep_size);
+
+/* --- range.c ------------------------------------------------------------------------------------------------------ */
+
+/* Under INODE exclusive: new times, and at least this size. store_gap was called before. One record. */
+int range_attr(struct fs *fs, struct inode *i, const struct fs_caller *who, uint64_t size);
 
 #endif

@@ -63,6 +63,7 @@ static enum part_kind kind_of_unwritten(const struct store *s, const struct exte
 	case STORE_ZEROES:
 		return zeroed ? PART_KEEP : PART_SKIP;
 	case STORE_RESERVE:
+	case STORE_UNSHARE:
 		return PART_SKIP;
 	case STORE_LEASE:
 		if (inside)
@@ -85,7 +86,7 @@ static enum part_kind kind_of_written(const struct store *s, struct extent *e)
 		}
 		e->blocks = alike;
 	}
-	return s->kind == STORE_LEASE ? PART_SKIP : PART_KEEP;
+	return s->kind == STORE_LEASE || s->kind == STORE_UNSHARE ? PART_SKIP : PART_KEEP;
 }
 
 /* The piece that starts at block b, alike in all that matters, up to `end`. e: old extent; of a hole, off and blocks.
@@ -128,6 +129,7 @@ static uint32_t flags_of_fill(const struct store *s, uint64_t block)
 	case STORE_ZEROES:
 		return 0;
 	case STORE_RESERVE:
+	case STORE_UNSHARE:
 		return EXT_UNWRITTEN;
 	case STORE_LEASE:
 		return block < block_up(s->inode->attr.size) ? 0 : EXT_UNWRITTEN | EXT_ZEROED;
@@ -163,8 +165,10 @@ static int take_blocks(struct batch *b, enum part_kind kind, const struct extent
 
 static void need_set(struct batch *b, enum part_kind kind, const struct extent *e)
 {
+	enum lease_reason copies = b->s->kind == STORE_UNSHARE ? LEASE_FOR_UNSHARE : LEASE_FOR_COPY_ON_WRITE;
+
 	b->need = (struct gate_need){block_range(e->off, e->blocks), LEASE_ANY_MODE,
-				     kind == PART_COPY ? LEASE_FOR_COPY_ON_WRITE : LEASE_FOR_ALLOCATE, LEASE_DRAIN};
+				     kind == PART_COPY ? copies : LEASE_FOR_ALLOCATE, LEASE_DRAIN};
 }
 
 /* 0 and whether to go on; NEED_GATE: others must be broken first. */
@@ -257,9 +261,9 @@ static void fill_part(struct store *s, const struct part *p)
 	struct range mine = part_bytes(s, p);
 	uint64_t at = block_bytes(p->e.start);
 
-	if (s->kind == STORE_RESERVE)
+	if (s->kind == STORE_RESERVE || (s->kind == STORE_UNSHARE && p->kind != PART_COPY))
 		return;
-	if (s->kind == STORE_LEASE) {
+	if (s->kind == STORE_LEASE || s->kind == STORE_UNSHARE) {
 		fill_edge(s, p, whole.start, whole.end);
 		return;
 	}
@@ -392,8 +396,10 @@ static int carry_out(struct batch *b)
 	if (err)
 		goto undo;
 	look_at_changes(b);
-	if (b->in_place && (s->inode->may_share || s->end > s->inode->attr.size))
+	if (b->in_place && s->end > s->inode->attr.size)
 		err = hazard_settle(s->fs);
+	if (b->in_place && !err)
+		err = hazard_settle_in_place(s->fs, s->inode);
 	if (err)
 		goto undo;
 	if (b->changes_layout)
@@ -404,7 +410,9 @@ static int carry_out(struct batch *b)
 		fill_part(s, &b->part[k]);
 		flush_part(b, &b->part[k]);
 	}
-	if (b->records)
+	if (unlikely(pool_fault(s->fs->pool)))
+		err = media_error(s->inode, s->pos, s->end - s->pos);
+	if (!err && b->records)
 		err = commit(b, &seq);
 	if (!err)
 		apply(b, seq);
@@ -454,21 +462,60 @@ static int run_batch(struct store *s)
 	return 0;
 }
 
+/* The hull of what changes for a write of [first, end) while others lease it. Empty: nothing does. */
+static struct range append_conflicts(const struct store *s, uint64_t first, uint64_t end)
+{
+	struct range hull = {RANGE_MAX, 0};
+
+	for (uint64_t b = first; b < end;) {
+		struct extent e;
+		enum part_kind kind = look(s, b, end, &e);
+		struct gate_need need = {block_range(e.off, e.blocks), LEASE_ANY_MODE, LEASE_FOR_ALLOCATE, LEASE_DRAIN};
+
+		b = e.off + e.blocks;
+		if (kind < PART_FILL || layout_free(s->gate, s->inode, &need, s->who))
+			continue;
+		hull.start = min_u64(hull.start, need.range.start);
+		hull.end = need.range.end;
+	}
+	return hull;
+}
+
+/*
+ * INODE exclusive. The record goes to where the file ends now, and INODE is not dropped until all of it is there:
+ * whoever leases what changes for it is broken beforehand, or another appender would come between its parts.
+ */
+static int append_begin(struct store *s)
+{
+	uint64_t len = s->end - s->pos;
+	int err = 0;
+
+	while (!err) {
+		struct range hull;
+
+		s->pos = s->inode->attr.size;
+		if (s->pos >= FS_SIZE_MAX)
+			return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
+		s->end = min_u64(len, FS_SIZE_MAX - s->pos) + s->pos;
+		if (!lease_busy(&s->inode->anchor))
+			return 0;
+		hull = append_conflicts(s, block_of(s->pos), block_up(s->end));
+		if (range_empty(hull))
+			return 0;
+		err = wait_for_others(s, &(struct gate_need){hull, LEASE_ANY_MODE, LEASE_FOR_ALLOCATE, LEASE_DRAIN});
+	}
+	return err;
+}
+
 int store_run(struct store *s)
 {
 	int err = 0;
 
 	if (s->end > FS_SIZE_MAX)
 		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
+	if (s->append)
+		err = append_begin(s);
 	while (!err && s->pos < s->end) {
-		if (s->append && !s->started) {
-			uint64_t len = s->end - s->pos;
-
-			s->pos = s->inode->attr.size;
-			if (add_overflows(s->pos, len, &s->end) || s->end > FS_SIZE_MAX)
-				return fail(-EFBIG, "a file cannot be longer than %llu bytes",
-					    (unsigned long long)FS_SIZE_MAX);
-		}
 		if (s->kind == STORE_DATA && s->pos > s->inode->attr.size) {
 			bool before = s->dropped;
 
@@ -480,7 +527,8 @@ int store_run(struct store *s)
 		}
 		err = run_batch(s);
 	}
-	return err;
+	/* The device that is let in stores in place. */
+	return err || s->kind != STORE_LEASE ? err : hazard_settle_in_place(s->fs, s->inode);
 }
 
 /* --- the gap between the end of file and what comes ------------------------------------------------------------------
@@ -541,6 +589,10 @@ int store_tail(struct fs *fs, struct inode *i)
 		return err;
 	i->tail_stale = false;
 	pool_zero(fs->pool, block_bytes(e.start) + into, LH_BLOCK_SIZE - into);
+	if (unlikely(pool_fault(fs->pool))) {
+		i->tail_stale = true;
+		return media_error(i, size, LH_BLOCK_SIZE - into);
+	}
 	journal_data(fs->journal, block_bytes(e.start) + into, LH_BLOCK_SIZE - into);
 	return 0;
 }

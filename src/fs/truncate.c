@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Truncate, punch and preallocate: what gives blocks up or reserves them. The protocol is in layout.h. */
+/*
+ * Truncate and punch: what gives blocks up. The protocol is in layout.h.
+ *
+ * The partial blocks at the ends of a punched range are zeroed in place before the record: that is data, as a write is,
+ * and a crash may leave a part of it. The blocks between go in one record.
+ */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
 
 #include "base/error.h"
 #include "fs/layout.h"
-#include "fs/perm.h"
 
-/* Under INODE exclusive with the receipt; the map is cleared by the caller. Whole blocks inside [first, end). */
-static void release_blocks(struct change *c, uint64_t first, uint64_t end, uint64_t seq)
+void release_blocks(struct change *c, uint64_t first, uint64_t end, uint64_t seq)
 {
 	struct inode *i = c->inode;
 	struct extent e;
@@ -87,11 +88,8 @@ static int truncate_locked(struct store *s, uint64_t size, struct gate_need *nee
 	cut = size < i->attr.size || (size == i->attr.size && has_blocks(i, block_up(size), BLOCKS_END));
 	if (cut && !layout_free(s->gate, i, need, s->who))
 		return NEED_GATE;
-	attr = i->attr;
+	attr = attr_changed(i, s->who);
 	attr.size = size;
-	attr.mtime_ns = time_now();
-	attr.ctime_ns = attr.mtime_ns;
-	attr.mode = mode_after_write(attr.mode, &s->who->cred);
 	err = unmap(s->fs, i, s->who, &attr, block_up(size), cut ? BLOCKS_END : 0);
 	if (err || !cut)
 		return err;
@@ -99,8 +97,7 @@ static int truncate_locked(struct store *s, uint64_t size, struct gate_need *nee
 	return s->fs->pool->class == POOL_MSYNC ? 0 : store_tail(s->fs, i);
 }
 
-/* After a try, without locks: once more, because room was made or the gate that it needs is closed now? */
-static bool cut_again(struct store *s, const struct gate_need *need, unsigned *tries, int *err)
+bool change_again(struct store *s, const struct gate_need *need, unsigned *tries, int *err)
 {
 	if (walk_made_room(s->fs, *err, tries))
 		return true;
@@ -129,13 +126,12 @@ int fs_truncate(struct fs_handle *h, const struct fs_caller *who, uint64_t size)
 		rwlock_take_write(&i->lock);
 		err = truncate_locked(&s, size, &need);
 		rwlock_drop(&i->lock);
-	} while (cut_again(&s, &need, &tries, &err));
+	} while (change_again(&s, &need, &tries, &err));
 	gate_end(&gate);
 	return err;
 }
 
-/* The partial blocks at the ends of a hole read as zeroes: they stay, unless they are shared (then they are copied). */
-static int punch_edge(struct store *s, uint64_t from, uint64_t to)
+int store_zeroes(struct store *s, uint64_t from, uint64_t to)
 {
 	if (from >= to)
 		return 0;
@@ -158,25 +154,22 @@ static int punch_locked(struct store *s, struct range r, struct gate_need *need)
 		return NEED_GATE;
 	s->dropped = false;
 	if (first > end) {
-		err = punch_edge(s, r.start, r.end);
+		err = store_zeroes(s, r.start, r.end);
 	} else {
-		err = punch_edge(s, r.start, block_bytes(first));
+		err = store_zeroes(s, r.start, block_bytes(first));
 		if (!err && !s->dropped)
-			err = punch_edge(s, block_bytes(end), r.end);
+			err = store_zeroes(s, block_bytes(end), r.end);
 	}
 	/* Only when the gate did not cover: it does, from the second round on. */
 	if (!err && s->dropped)
 		return NEED_GATE;
 	if (err)
 		return err;
-	attr = i->attr;
-	attr.mtime_ns = time_now();
-	attr.ctime_ns = attr.mtime_ns;
-	attr.mode = mode_after_write(attr.mode, &s->who->cred);
+	attr = attr_changed(i, s->who);
 	return unmap(s->fs, i, s->who, &attr, first, max_u64(first, end));
 }
 
-static int punch(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end)
+int punch_range(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end)
 {
 	struct inode *i = h->inode;
 	struct gate gate = {0};
@@ -189,79 +182,7 @@ static int punch(struct fs_handle *h, const struct fs_caller *who, uint64_t off,
 		rwlock_take_write(&i->lock);
 		err = punch_locked(&s, (struct range){off, end}, &need);
 		rwlock_drop(&i->lock);
-	} while (cut_again(&s, &need, &tries, &err));
+	} while (change_again(&s, &need, &tries, &err));
 	gate_end(&gate);
 	return err;
-}
-
-/* Under INODE exclusive: the size after preallocation. */
-static int grow_to(struct fs *fs, struct inode *i, const struct fs_caller *who, uint64_t size)
-{
-	struct inode_attr attr = i->attr;
-	struct jtxn t;
-	uint64_t seq;
-	int err;
-
-	attr.size = max_u64(attr.size, size);
-	attr.mtime_ns = time_now();
-	attr.ctime_ns = attr.mtime_ns;
-	attr.mode = mode_after_write(attr.mode, &who->cred);
-	jtxn_init(&t);
-	jtxn_inode(&t, &attr);
-	err = commit_content(fs, &t, &seq);
-	jtxn_fini(&t);
-	if (!err) {
-		inode_attr_set(i, &attr);
-		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
-	}
-	return err;
-}
-
-/* What was allocated before an error stays allocated, as with other filesystems; it is unwritten and harms nobody. */
-static int preallocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end, bool keep_size)
-{
-	struct inode *i = h->inode;
-	struct gate gate = {0};
-	struct store s = {
-	    .fs = h->fs, .inode = i, .who = who, .gate = &gate, .kind = STORE_RESERVE, .pos = off, .end = end};
-	struct store gap = {.fs = h->fs, .inode = i, .who = who, .gate = &gate};
-	int err;
-
-	rwlock_take_write(&i->lock);
-	if (layout_missing(i, block_of(off), block_up(end)) > alloc_avail_blocks(h->fs->alloc))
-		err = fail(-ENOSPC, "not enough free space to preallocate %llu bytes", (unsigned long long)(end - off));
-	else
-		err = store_run(&s);
-	while (!err && !keep_size && end > i->attr.size) {
-		gap.dropped = false;
-		err = store_gap(&gap, end);
-		if (!err && !gap.dropped)
-			err = grow_to(h->fs, i, who, end);
-	}
-	rwlock_drop(&i->lock);
-	gate_end(&gate);
-	return err;
-}
-
-int fs_allocate(struct fs_handle *h, const struct fs_caller *who, int mode, uint64_t off, uint64_t len)
-{
-	uint64_t end;
-
-	if (h->inode->type != DT_REG)
-		return h->inode->type == DT_DIR ? -EISDIR : -ENODEV;
-	if (!h->writable)
-		return -EBADF;
-	if (len == 0)
-		return -EINVAL;
-	if (add_overflows(off, len, &end) || end > FS_SIZE_MAX)
-		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
-	switch (mode) {
-	case 0:
-	case FALLOC_FL_KEEP_SIZE:
-		return preallocate(h, who, off, end, mode != 0);
-	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
-		return punch(h, who, off, end);
-	}
-	return fail(-EOPNOTSUPP, "fallocate mode 0x%x is not supported: use 0, KEEP_SIZE, or PUNCH_HOLE with KEEP_SIZE",
-		    mode);
 }

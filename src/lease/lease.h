@@ -53,7 +53,11 @@ enum lease_kind { LEASE_DRAIN, LEASE_STOP };
 	X(RECLAIM, "unlinked file reclaimed")                                                                          \
 	X(UNMOUNT, "unmount")                                                                                          \
 	X(ADMIN, "administrator")                                                                                      \
-	X(SESSION_END, "session ended")
+	X(SESSION_END, "session ended")                                                                                \
+	X(COLLAPSE, "collapse range")                                                                                  \
+	X(INSERT, "insert range")                                                                                      \
+	X(EXCHANGE, "exchange range")                                                                                  \
+	X(DEDUPE, "dedupe range")
 enum lease_reason {
 #define X(n, t) LEASE_FOR_##n,
 	LEASE_REASONS(X)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Changes of many extents of a map at once: another content for one range of file blocks, put together from pieces of
+ * maps (collapse and insert move the rest of the file, exchange and clone take from another one).
+ *
+ * A patch is prepared before the record that describes it, and applied after it without failing.
+ */
+#ifndef LH_FS_EXTMAP_MOVE_H
+#define LH_FS_EXTMAP_MOVE_H
+
+#include "fs/extmap.h"
+
+/* The extents of `from` in [first, end), with `first` lying at `to`. */
+struct extmap_piece {
+	const struct extmap *from;
+	uint64_t first, end;
+	uint64_t to;
+	bool shown_only; /* what reads as zeroes is left out, the rest is written there (a clone's destination) */
+};
+
+/* The next extent of a piece at block *b (of `from`, starts as first) or behind it, as it will be; *b moves behind it.
+ */
+bool extmap_piece_next(const struct extmap_piece *p, uint64_t *b, struct extent *out);
+
+/* Appends a piece to `out`, which has nothing at or behind p->to. -ENOMEM: a part of it is there. */
+int extmap_append(struct extmap *out, const struct extmap_piece *p);
+
+struct extmap_patch {
+	struct extmap *map;
+	uint64_t first, end; /* what is replaced */
+	struct extmap next;  /* rebuilt: the whole map as it will be */
+	struct extent *list; /* else: what comes into the range */
+	uint64_t count;
+	bool rebuilt;
+};
+/*
+ * [first, end) of the map will hold the pieces, which ascend, lie inside and do not overlap. Until apply or drop
+ * neither the map nor the pieces' maps may change. -ENOMEM: nothing to drop.
+ */
+int extmap_patch_prepare(struct extmap_patch *p, struct extmap *m, uint64_t first, uint64_t end,
+			 const struct extmap_piece *pieces, unsigned count);
+/* So many calls of extmap_set on the map cannot fail after apply. -ENOMEM: apply or drop it as before. */
+int extmap_patch_reserve(struct extmap_patch *p, unsigned changes);
+void extmap_patch_apply(struct extmap_patch *p);
+/* Instead of apply. Also for one that was never prepared (zeroes), and after apply. */
+void extmap_patch_drop(struct extmap_patch *p);
+
+#endif
