@@ -21,6 +21,7 @@
 #define FORMAT_INCOMPAT_KNOWN     0ull
 #define FORMAT_POOL_BLOCKS_MIN    4096ull
 #define FORMAT_ROOT_OFFSET        512u
+#define FORMAT_SIZE_OFFSET        520u
 #define FORMAT_CHUNK_BLOCKS_MAX   256u
 #define FORMAT_SEGMENT_BLOCKS_MAX 4096u
 #define FORMAT_INO_MAX            ((uint64_t)INT64_MAX)
@@ -54,14 +55,31 @@ static_assert(sizeof(struct m_super) == 128, "format 2.1");
 static_assert(offsetof(struct m_super, sb_blocks) == 56, "format 2.1");
 static_assert(offsetof(struct m_super, sb_crc) == 124, "format 2.1");
 
+/* The words behind it that change (2.3, 2.4), at byte FORMAT_ROOT_OFFSET. */
+struct m_words {
+	le64 wd_root;
+	le64 wd_size;
+};
+static_assert(sizeof(struct m_words) == 16, "format 2.3");
+static_assert(FORMAT_ROOT_OFFSET + offsetof(struct m_words, wd_size) == FORMAT_SIZE_OFFSET, "format 2.4");
+
 struct super {
-	uint64_t compat, ro_compat, incompat, blocks;
+	uint64_t compat, ro_compat, incompat;
+	uint64_t blocks;      /* of the pool now: by the size word (2.4) where there is one */
+	uint64_t made_blocks; /* at mkfs, as the superblock says; 0: the same */
 	int64_t created_ns;
 	uint8_t uuid[16];
 };
 
+/* How many blocks the pool has now: its copy lies in the last of them. */
+static inline uint64_t super_blocks_now(const struct super *s)
+{
+	return s->blocks;
+}
 /* Fills the 128 bytes; copy 0 or 1. */
 void super_encode(const struct super *s, uint32_t copy, struct m_super *m);
+/* Fills the whole block, the size word too; in block 0 the root word is 0 then. */
+void super_block_encode(const struct super *s, uint32_t copy, void *block);
 /* A whole block; pool_blocks: how many there really are. */
 const char *super_decode(const void *block, uint32_t copy, uint64_t pool_blocks, struct super *out);
 /* Whether the bytes begin as a superblock does: to tell damage from something else. */
@@ -72,6 +90,10 @@ bool format_rule_is_version(const char *rule);
 bool format_rule_is_crc(const char *rule);
 
 le64 root_encode(const uint8_t uuid[16], uint64_t block);
+/* The size word for a pool of so many blocks. */
+le64 size_encode(const uint8_t uuid[16], uint64_t blocks);
+/* Not 0. pool_blocks: how many there really are. */
+const char *size_decode(le64 word, const uint8_t uuid[16], uint64_t pool_blocks, uint64_t *blocks);
 const char *root_decode(le64 word, const uint8_t uuid[16], uint64_t pool_blocks, uint64_t *block);
 
 /* --- 3 checkpoint --- */
@@ -410,6 +432,7 @@ struct format_struct {
 
 enum format_struct_id {
 	FORMAT_SUPER,
+	FORMAT_WORDS,
 	FORMAT_CHECKPOINT,
 	FORMAT_CHUNK,
 	FORMAT_SEGMENT,

@@ -164,6 +164,11 @@ static const struct format_field bad_fields[] = {
     FIELD(m_bad, bd_blocks, "blocks", U64),
 };
 
+static const struct format_field words_fields[] = {
+    FIELD(m_words, wd_root, "root", HEX64),
+    FIELD(m_words, wd_size, "size", HEX64),
+};
+
 #define TABLE(type, name, section, table)                                                                              \
 	{                                                                                                              \
 		name, section, sizeof(struct type), ARRAY_LEN(table), table                                            \
@@ -171,6 +176,7 @@ static const struct format_field bad_fields[] = {
 
 const struct format_struct format_structs[FORMAT_STRUCT_COUNT] = {
     [FORMAT_SUPER] = TABLE(m_super, "superblock", "2.1", super_fields),
+    [FORMAT_WORDS] = TABLE(m_words, "words", "2.3", words_fields),
     [FORMAT_CHECKPOINT] = TABLE(m_checkpoint, "checkpoint", "3.1", checkpoint_fields),
     [FORMAT_CHUNK] = TABLE(m_chunk, "chunk", "3.2", chunk_fields),
     [FORMAT_SEGMENT] = TABLE(m_segment, "segment", "5.1", segment_fields),

@@ -1,26 +1,38 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Free space: two trees over the same runs, by start and by size. Log and checkpoint runs in a small third tree, so
- * that an extent from the medium that reaches into them is noticed (I2, I8).
+ * Free space: per group two trees over the same runs, by start and by size. Log and checkpoint runs in a small third
+ * tree, so that an extent from the medium that reaches into them is noticed (I2, I8).
  *
- * Order of choice: at the goal (files stay contiguous), a large want at a 2 MiB boundary (a lease is then few keys and
- * a mapping can use huge pages), else the smallest run that fits (large runs stay whole), else the largest there is.
+ * Taking is two steps. *Claim* blocks from the counter of all free ones, which keeps the reserve whole without a common
+ * lock; then find a place for them, group by group, and give back what the place is too small for. Order of choice: at
+ * the goal (files stay contiguous, also across a border), a run of the whole length at a 2 MiB boundary when it is
+ * large (a lease is then few keys and a mapping can use huge pages), the smallest run that fits (large runs stay
+ * whole), each first in the thread's own group, then in the others; else the longest run of all. Each group's longest
+ * run is known without its lock, so that a full group costs one load.
  *
- * Releasing cannot fail. When memory for a node cannot be had the run is lost until the next mount recomputes
- * everything: safe, because a lost block is only taken for used.
+ * Releasing cannot fail: every group keeps nodes back for it. Only when memory stays out for more releases than that is
+ * a run lost until the next mount recomputes everything: safe, because a lost block is only taken for used.
  */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/types.h"
 #include "fs/alloc_impl.h"
 
 #define HUGE_BLOCKS ((2u << 20) / LH_BLOCK_SIZE)
 #define SLAB_NODES  64u
+/* Kept back for releases. */
+#define SPARE_NODES 96u
 /* How many candidates are looked at for an aligned fit before an unaligned one is taken. */
 #define ALIGNED_TRIES 16u
+/* A group's longest run may be gone when its lock is there. */
+#define LONGEST_TRIES 8u
+
+#define GROUP_SHARE      16u
+#define GROUP_SHARE_HUGE 64u
+#define GROUP_LEAST      ((32u << 20) / LH_BLOCK_SIZE)
+#define GROUP_GIB        ((1u << 30) / LH_BLOCK_SIZE)
 
 struct slab {
 	struct slab *next;
@@ -46,38 +58,49 @@ RB_GENERATE_INTERNAL(size_tree, node, by_size, node_size_cmp, static __attribute
 /* --- nodes ----------------------------------------------------------------------------------------------------------
  */
 
-void node_put(struct alloc *a, struct node *n)
+void node_put(struct group *g, struct node *n)
 {
-	n->next_unused = a->unused;
-	a->unused = n;
-	a->unused_count++;
+	n->next_unused = g->unused;
+	g->unused = n;
+	g->unused_count++;
 }
 
-int nodes_ensure(struct alloc *a, uint64_t count)
+int nodes_ensure(struct group *g, uint64_t count)
 {
-	while (a->unused_count < a->promised + count) {
+	while (g->unused_count < g->promised + SPARE_NODES + count) {
 		struct slab *s = malloc(sizeof(*s));
 
 		if (s == NULL)
 			return -ENOMEM;
-		s->next = a->slabs;
-		a->slabs = s;
+		s->next = g->slabs;
+		g->slabs = s;
 		for (unsigned i = 0; i < SLAB_NODES; i++)
-			node_put(a, &s->nodes[i]);
+			node_put(g, &s->nodes[i]);
 	}
 	return 0;
 }
 
-struct node *node_take(struct alloc *a, bool promised)
+struct node *node_take(struct group *g, enum node_use use)
 {
 	struct node *n;
+	bool fresh = nodes_ensure(g, 1) == 0;
 
-	if (!promised && unlikely(nodes_ensure(a, 1) != 0))
-		return NULL;
-	n = a->unused;
+	switch (use) {
+	case NODE_ANY:
+		if (unlikely(!fresh))
+			return NULL;
+		break;
+	case NODE_RELEASE:
+		if (unlikely(!fresh && g->unused_count <= g->promised))
+			return NULL;
+		break;
+	case NODE_PROMISED:
+		break;
+	}
+	n = g->unused;
 	if (n != NULL) {
-		a->unused = n->next_unused;
-		a->unused_count--;
+		g->unused = n->next_unused;
+		g->unused_count--;
 	}
 	return n;
 }
@@ -97,110 +120,166 @@ struct node *tree_from(struct start_tree *t, uint64_t block)
 	return best;
 }
 
+bool tree_touches(struct start_tree *t, struct run r)
+{
+	struct node *n = tree_from(t, r.start);
+
+	return n != NULL && n->run.start < run_end(r);
+}
+
 /* --- free runs ------------------------------------------------------------------------------------------------------
  */
 
-static void free_insert(struct alloc *a, struct node *n)
+static void longest_update(struct group *g)
 {
-	struct node *clash = RB_INSERT(start_tree, &a->free_by_start, n);
+	struct node *n = RB_MAX(size_tree, &g->free_by_size);
+
+	atomic_store_explicit(&g->largest, n != NULL ? n->run.blocks : 0, memory_order_relaxed);
+}
+
+static void free_insert(struct group *g, struct node *n)
+{
+	struct node *clash = RB_INSERT(start_tree, &g->free_by_start, n);
 
 	assert(clash == NULL);
-	clash = RB_INSERT(size_tree, &a->free_by_size, n);
+	clash = RB_INSERT(size_tree, &g->free_by_size, n);
 	assert(clash == NULL);
 }
 
-static void free_remove(struct alloc *a, struct node *n)
+static void free_remove(struct group *g, struct node *n)
 {
-	RB_REMOVE(start_tree, &a->free_by_start, n);
-	RB_REMOVE(size_tree, &a->free_by_size, n);
-	node_put(a, n);
+	RB_REMOVE(start_tree, &g->free_by_start, n);
+	RB_REMOVE(size_tree, &g->free_by_size, n);
+	node_put(g, n);
 }
 
 /* Changes a free run in place; it keeps its order by start, and by size it moves only when it must. */
-static void free_resize(struct alloc *a, struct node *n, struct run r)
+static void free_resize(struct group *g, struct node *n, struct run r)
 {
 	struct node probe = {.run = r};
-	struct node *prev = RB_PREV(size_tree, &a->free_by_size, n);
-	struct node *next = RB_NEXT(size_tree, &a->free_by_size, n);
+	struct node *prev = RB_PREV(size_tree, &g->free_by_size, n);
+	struct node *next = RB_NEXT(size_tree, &g->free_by_size, n);
 
 	if ((prev == NULL || node_size_cmp(prev, &probe) < 0) && (next == NULL || node_size_cmp(&probe, next) < 0)) {
 		n->run = r;
 		return;
 	}
-	RB_REMOVE(size_tree, &a->free_by_size, n);
+	RB_REMOVE(size_tree, &g->free_by_size, n);
 	n->run = r;
-	RB_INSERT(size_tree, &a->free_by_size, n);
+	RB_INSERT(size_tree, &g->free_by_size, n);
 }
 
-/* Takes a part out of a free run. -ENOMEM when it lies in the middle and there is no node. */
-static int free_cut(struct alloc *a, struct node *n, struct run r)
+int free_cut(struct group *g, struct node *n, struct run r)
 {
 	uint64_t left = r.start - n->run.start;
 	uint64_t right = run_end(n->run) - run_end(r);
 
 	assert(r.start >= n->run.start && run_end(r) <= run_end(n->run));
+	/* Also keeps the nodes for the release of what is taken now. */
+	if (unlikely(nodes_ensure(g, 1) != 0))
+		return -ENOMEM;
 	if (left != 0 && right != 0) {
-		struct node *tail = node_take(a, false);
+		struct node *tail = node_take(g, NODE_ANY);
 
 		if (tail == NULL)
 			return -ENOMEM;
 		tail->run = (struct run){run_end(r), right};
-		free_resize(a, n, (struct run){n->run.start, left});
-		free_insert(a, tail);
+		free_resize(g, n, (struct run){n->run.start, left});
+		free_insert(g, tail);
 	} else if (left != 0) {
-		free_resize(a, n, (struct run){n->run.start, left});
+		free_resize(g, n, (struct run){n->run.start, left});
 	} else if (right != 0) {
-		free_resize(a, n, (struct run){run_end(r), right});
+		free_resize(g, n, (struct run){run_end(r), right});
 	} else {
-		free_remove(a, n);
+		free_remove(g, n);
 	}
-	a->free_blocks -= r.blocks;
+	longest_update(g);
 	return 0;
 }
 
-/* Adds a run to free space and joins it with its neighbours. */
-static void free_add(struct alloc *a, struct run r)
+static void run_lost(struct alloc *a, struct run r)
 {
-	struct node *next = tree_from(&a->free_by_start, r.start);
+	atomic_fetch_add(&a->lost_blocks, r.blocks);
+	log_error("alloc", "out of memory: %llu free blocks at %llu are lost until the next mount",
+		  (unsigned long long)r.blocks, (unsigned long long)r.start);
+}
+
+/* Joins the run with its neighbours in free space. */
+static void free_join(struct alloc *a, struct group *g, struct run r)
+{
+	struct node *next = tree_from(&g->free_by_start, r.start);
 	struct node *prev;
 	bool joins_next, joins_prev;
 
 	assert(next == NULL || next->run.start >= run_end(r)); /* freed twice */
-	prev = next != NULL ? RB_PREV(start_tree, &a->free_by_start, next) : RB_MAX(start_tree, &a->free_by_start);
+	prev = next != NULL ? RB_PREV(start_tree, &g->free_by_start, next) : RB_MAX(start_tree, &g->free_by_start);
 	joins_next = next != NULL && next->run.start == run_end(r);
 	joins_prev = prev != NULL && run_end(prev->run) == r.start;
 	if (joins_prev && joins_next) {
 		struct run whole = {prev->run.start, run_end(next->run) - prev->run.start};
 
-		free_remove(a, next);
-		free_resize(a, prev, whole);
+		free_remove(g, next);
+		free_resize(g, prev, whole);
 	} else if (joins_prev) {
-		free_resize(a, prev, (struct run){prev->run.start, prev->run.blocks + r.blocks});
+		free_resize(g, prev, (struct run){prev->run.start, prev->run.blocks + r.blocks});
 	} else if (joins_next) {
-		free_resize(a, next, (struct run){r.start, next->run.blocks + r.blocks});
+		free_resize(g, next, (struct run){r.start, next->run.blocks + r.blocks});
 	} else {
-		struct node *n = node_take(a, false);
+		struct node *n = node_take(g, NODE_RELEASE);
 
 		if (n == NULL) {
-			a->lost_blocks += r.blocks;
-			log_error("alloc", "out of memory: %llu free blocks at %llu are lost until the next mount",
-				  (unsigned long long)r.blocks, (unsigned long long)r.start);
+			run_lost(a, r);
 			return;
 		}
 		n->run = r;
-		free_insert(a, n);
+		free_insert(g, n);
 	}
-	a->free_blocks += r.blocks;
+	longest_update(g);
+	atomic_fetch_add(&a->free_blocks, (int64_t)r.blocks);
 }
 
-/* --- choosing -------------------------------------------------------------------------------------------------------
+static void held_add(struct alloc *a, struct group *g, struct run r)
+{
+	struct node *n = node_take(g, NODE_RELEASE), *clash;
+
+	if (n == NULL) {
+		run_lost(a, r);
+		return;
+	}
+	n->run = r;
+	clash = RB_INSERT(start_tree, &g->held, n);
+	assert(clash == NULL);
+	atomic_fetch_add(&a->held_blocks, r.blocks);
+}
+
+void free_add(struct alloc *a, struct group *g, struct run r)
+{
+	lock_assert_held(RANK_ALLOC);
+	while (r.blocks > 0) {
+		struct node *fence = RB_EMPTY(&g->fences) ? NULL : tree_from(&g->fences, r.start);
+		struct run part = r;
+
+		if (fence != NULL && fence->run.start <= r.start)
+			part.blocks = min_u64(r.blocks, run_end(fence->run) - r.start);
+		else if (fence != NULL)
+			part.blocks = min_u64(r.blocks, fence->run.start - r.start);
+		if (fence != NULL && fence->run.start <= r.start)
+			held_add(a, g, part);
+		else
+			free_join(a, g, part);
+		r.start += part.blocks;
+		r.blocks -= part.blocks;
+	}
+}
+
+/* --- choosing, in one group -----------------------------------------------------------------------------------------
  */
 
-static struct node *size_from(struct alloc *a, uint64_t blocks)
+static struct node *size_from(struct group *g, uint64_t blocks)
 {
 	struct node probe = {.run = {0, blocks}};
 
-	return RB_NFIND(size_tree, &a->free_by_size, &probe);
+	return RB_NFIND(size_tree, &g->free_by_size, &probe);
 }
 
 /* The part of a free run for `want` blocks from its first 2 MiB boundary; false: less than 2 MiB would be left there.
@@ -216,101 +295,221 @@ static bool aligned_part(const struct node *n, uint64_t want, struct run *out)
 	return true;
 }
 
-static bool choose_at_goal(struct alloc *a, uint64_t want, uint64_t goal, struct node **from, struct run *out)
+static struct node *choose_at_goal(struct group *g, uint64_t want, uint64_t goal, struct run *out)
 {
-	struct node *n = tree_from(&a->free_by_start, goal);
+	struct node *n = tree_from(&g->free_by_start, goal);
 	uint64_t left;
 
 	if (n == NULL || n->run.start > goal)
-		return false;
+		return NULL;
 	left = run_end(n->run) - goal;
-	/* A stump is worse than a new place, unless it is all that was asked for. */
-	if (left < want && left < HUGE_BLOCKS)
-		return false;
-	*from = n;
+	/* A stump is worse than a new place, unless it is all that was asked for, or goes on in the next group. */
+	if (left < want && left < HUGE_BLOCKS && run_end(n->run) != g->end)
+		return NULL;
 	*out = (struct run){goal, min_u64(want, left)};
-	return true;
+	return n;
 }
 
-static bool choose_aligned(struct alloc *a, uint64_t want, struct node **from, struct run *out)
+static struct node *choose_aligned(struct group *g, uint64_t want, struct run *out)
 {
-	struct node *n = size_from(a, want);
+	struct node *n = size_from(g, want);
 	unsigned tries = ALIGNED_TRIES;
 
 	for (; n != NULL && tries > 0; tries--) {
-		if (aligned_part(n, want, out) && out->blocks == want) {
-			*from = n;
-			return true;
-		}
-		n = RB_NEXT(size_tree, &a->free_by_size, n);
+		if (aligned_part(n, want, out) && out->blocks == want)
+			return n;
+		n = RB_NEXT(size_tree, &g->free_by_size, n);
 	}
-	/* Long enough for any misalignment; else the best of the largest. */
-	n = size_from(a, want + HUGE_BLOCKS - 1);
-	if (n == NULL)
-		n = RB_MAX(size_tree, &a->free_by_size);
-	*from = n;
-	return n != NULL && aligned_part(n, want, out);
+	/* Long enough for any misalignment. */
+	n = size_from(g, want + HUGE_BLOCKS - 1);
+	return n != NULL && aligned_part(n, want, out) ? n : NULL;
 }
 
-static bool choose(struct alloc *a, uint64_t want, uint64_t goal, struct node **from, struct run *out)
+static struct node *choose_fit(struct group *g, uint64_t want, struct run *out)
+{
+	struct node *n = size_from(g, want);
+
+	if (n != NULL)
+		*out = (struct run){n->run.start, want};
+	return n;
+}
+
+static struct node *choose_longest(struct group *g, uint64_t want, struct run *out)
+{
+	struct node *n = RB_MAX(size_tree, &g->free_by_size);
+
+	if (n != NULL && (want < HUGE_BLOCKS || !aligned_part(n, want, out)))
+		*out = (struct run){n->run.start, min_u64(want, n->run.blocks)};
+	return n;
+}
+
+/* --- taking ---------------------------------------------------------------------------------------------------------
+ */
+
+/* How many of `want` blocks may be taken so that `floor` stay free. */
+static uint64_t claim(struct alloc *a, uint64_t want, uint64_t floor)
+{
+	int64_t have = atomic_load(&a->free_blocks);
+	uint64_t n;
+
+	do {
+		if (have <= (int64_t)floor)
+			return 0;
+		n = min_u64(want, (uint64_t)have - floor);
+	} while (!atomic_compare_exchange_weak(&a->free_blocks, &have, have - (int64_t)n));
+	return n;
+}
+
+static void unclaim(struct alloc *a, uint64_t blocks)
+{
+	if (blocks > 0)
+		atomic_fetch_add(&a->free_blocks, (int64_t)blocks);
+}
+
+/* Threads begin in different groups, each always in the same: its files lie together, and apart from the others'. */
+static unsigned own_group(unsigned count)
+{
+	static _Atomic unsigned threads;
+	static _Thread_local unsigned mine = UINT32_MAX;
+
+	if (unlikely(mine == UINT32_MAX))
+		mine = atomic_fetch_add(&threads, 1) & INT32_MAX;
+	return mine % count;
+}
+
+typedef struct node *(*choose_fn)(struct group *g, uint64_t want, struct run *out);
+
+static int take_in(struct group *g, choose_fn choose, uint64_t want, struct run *out)
 {
 	struct node *n;
+	int err;
 
-	if (goal != 0 && choose_at_goal(a, want, goal, from, out))
-		return true;
-	if (want >= HUGE_BLOCKS && choose_aligned(a, want, from, out))
-		return true;
-	n = size_from(a, want);
-	if (n == NULL)
-		n = RB_MAX(size_tree, &a->free_by_size);
-	if (n == NULL)
-		return false;
-	*from = n;
-	*out = (struct run){n->run.start, min_u64(want, n->run.blocks)};
-	return true;
+	lock_take(&g->lock);
+	n = choose(g, want, out);
+	err = n == NULL ? -ENOSPC : free_cut(g, n, *out);
+	lock_drop(&g->lock);
+	return err;
+}
+
+static int take_at_goal(struct group *g, uint64_t want, uint64_t goal, struct run *out)
+{
+	struct node *n;
+	int err;
+
+	lock_take(&g->lock);
+	n = choose_at_goal(g, want, goal, out);
+	err = n == NULL ? -ENOSPC : free_cut(g, n, *out);
+	lock_drop(&g->lock);
+	return err;
+}
+
+/* The first group from `first` on that may have a whole run. */
+static int take_whole(struct alloc *a, choose_fn choose, uint64_t want, unsigned first, struct run *out)
+{
+	unsigned count = atomic_load(&a->group_count);
+
+	for (unsigned k = 0; k < count; k++) {
+		struct group *g = atomic_load_explicit(&a->groups[(first + k) % count], memory_order_acquire);
+		int err;
+
+		if (atomic_load_explicit(&g->largest, memory_order_relaxed) < want)
+			continue;
+		err = take_in(g, choose, want, out);
+		if (err != -ENOSPC)
+			return err;
+	}
+	return -ENOSPC;
+}
+
+static int take_longest(struct alloc *a, uint64_t want, struct run *out)
+{
+	unsigned count = atomic_load(&a->group_count);
+	int err = -ENOSPC;
+
+	for (unsigned tries = 0; err == -ENOSPC && tries < LONGEST_TRIES; tries++) {
+		struct group *best = NULL;
+		uint64_t most = 0;
+
+		for (unsigned k = 0; k < count; k++) {
+			struct group *g = atomic_load_explicit(&a->groups[k], memory_order_acquire);
+			uint64_t largest = atomic_load_explicit(&g->largest, memory_order_relaxed);
+
+			if (largest > most) {
+				most = largest;
+				best = g;
+			}
+		}
+		if (best == NULL)
+			return -ENOSPC;
+		err = take_in(best, choose_longest, want, out);
+	}
+	return err;
+}
+
+static int find(struct alloc *a, uint64_t want, uint64_t goal, unsigned first, struct run *out)
+{
+	int err = -ENOSPC;
+
+	if (goal != 0 && goal < atomic_load(&a->pool_blocks)) {
+		first = group_index(a, goal);
+		err = take_at_goal(group_of(a, goal), want, goal, out);
+	}
+	if (err == -ENOSPC && want >= HUGE_BLOCKS)
+		err = take_whole(a, choose_aligned, want, first, out);
+	if (err == -ENOSPC)
+		err = take_whole(a, choose_fit, want, first, out);
+	return err == -ENOSPC ? take_longest(a, want, out) : err;
+}
+
+static bool fails_now(struct alloc *a)
+{
+	return unlikely(atomic_load_explicit(&a->fail_in, memory_order_relaxed) > 0) &&
+	       atomic_fetch_sub(&a->fail_in, 1) == 1;
 }
 
 /* floor: free blocks that must be left. */
-static int take(struct alloc *a, uint64_t want, uint64_t goal, uint64_t floor, struct run *out)
+static int take(struct alloc *a, uint64_t want, uint64_t goal, uint64_t floor, unsigned first, struct run *out)
 {
-	struct node *from;
+	uint64_t claimed;
+	int err;
 
-	if (a->free_blocks <= floor)
+	assert(want > 0);
+	if (fails_now(a))
 		return -ENOSPC;
-	want = min_u64(want, a->free_blocks - floor);
-	if (!choose(a, want, goal, &from, out))
+	claimed = claim(a, want, floor);
+	if (claimed == 0)
 		return -ENOSPC;
-	return free_cut(a, from, *out);
+	err = find(a, claimed, goal, first, out);
+	unclaim(a, err != 0 ? claimed : claimed - out->blocks);
+	return err;
 }
 
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out)
 {
-	int err;
-
-	assert(want > 0);
-	lock_take(&a->lock);
-	err = take(a, want, goal, a->reserve, out);
-	lock_drop(&a->lock);
-	return err;
+	return take(a, want, goal, atomic_load(&a->reserve), own_group(atomic_load(&a->group_count)), out);
 }
 
+/* From the first group on: what belongs to no file stays together. */
 int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *out)
 {
+	int err = take(a, want, 0, reserved ? 0 : atomic_load(&a->reserve), 0, out);
+	struct group *g;
 	struct node *n, *clash;
-	int err;
 
-	assert(want > 0);
-	lock_take(&a->lock);
-	n = node_take(a, false);
-	err = n == NULL ? -ENOMEM : take(a, want, 0, reserved ? 0 : a->reserve, out);
-	if (err == 0) {
+	if (err != 0)
+		return err;
+	g = group_of(a, out->start);
+	lock_take(&g->lock);
+	n = node_take(g, NODE_ANY);
+	if (n != NULL) {
 		n->run = *out;
-		clash = RB_INSERT(start_tree, &a->meta, n);
+		clash = RB_INSERT(start_tree, &g->meta, n);
 		assert(clash == NULL);
-	} else if (n != NULL) {
-		node_put(a, n);
+	} else {
+		free_add(a, g, *out);
+		err = -ENOMEM;
 	}
-	lock_drop(&a->lock);
+	lock_drop(&g->lock);
 	return err;
 }
 
@@ -320,155 +519,179 @@ int alloc_take_reserved(struct alloc *a, uint64_t want, uint64_t goal, struct ru
 	return alloc_take_meta(a, want, true, out);
 }
 
+void alloc_fail_take(struct alloc *a, uint64_t n)
+{
+	atomic_store(&a->fail_in, n);
+}
+
 /* --- giving back ----------------------------------------------------------------------------------------------------
  */
 
 void alloc_undo(struct alloc *a, struct run r)
 {
-	lock_take(&a->lock);
-	free_add(a, r);
-	lock_drop(&a->lock);
+	while (r.blocks > 0) {
+		struct group *g;
+		struct run piece = run_cut(a, &r, &g);
+
+		lock_take(&g->lock);
+		free_add(a, g, piece);
+		lock_drop(&g->lock);
+	}
 }
 
-void alloc_release_meta(struct alloc *a, struct run r)
+static void release_meta(struct alloc *a, struct group *g, struct run r)
 {
-	struct node *n;
+	struct node *n = tree_from(&g->meta, r.start);
 	struct run whole;
 
-	lock_take(&a->lock);
-	n = tree_from(&a->meta, r.start);
 	assert(n != NULL && n->run.start <= r.start && run_end(r) <= run_end(n->run));
 	whole = n->run;
 	if (whole.start < r.start) {
 		n->run.blocks = r.start - whole.start;
 	} else {
-		RB_REMOVE(start_tree, &a->meta, n);
-		node_put(a, n);
+		RB_REMOVE(start_tree, &g->meta, n);
+		node_put(g, n);
 	}
 	if (run_end(r) < run_end(whole)) {
-		n = node_take(a, false);
+		n = node_take(g, NODE_RELEASE);
 		/* Without a node the rest is merely no longer known as meta. */
 		if (n != NULL) {
 			n->run = (struct run){run_end(r), run_end(whole) - run_end(r)};
-			RB_INSERT(start_tree, &a->meta, n);
+			RB_INSERT(start_tree, &g->meta, n);
 		}
 	}
-	free_add(a, r);
-	lock_drop(&a->lock);
+	free_add(a, g, r);
 }
 
-void space_release(struct alloc *a, struct run r, uint64_t seq)
+void alloc_release_meta(struct alloc *a, struct run r)
+{
+	while (r.blocks > 0) {
+		struct group *g;
+		struct run piece = run_cut(a, &r, &g);
+
+		lock_take(&g->lock);
+		release_meta(a, g, piece);
+		lock_drop(&g->lock);
+	}
+}
+
+void space_release(struct alloc *a, struct group *g, struct run r, uint64_t seq)
 {
 	struct node *n;
 
 	if (!a->defer_free) {
-		free_add(a, r);
+		free_add(a, g, r);
 		return;
 	}
-	n = node_take(a, false);
+	n = node_take(g, NODE_RELEASE);
 	if (n == NULL) {
-		a->lost_blocks += r.blocks;
-		log_error("alloc", "out of memory: %llu freed blocks at %llu are lost until the next mount",
-			  (unsigned long long)r.blocks, (unsigned long long)r.start);
+		run_lost(a, r);
 		return;
 	}
 	n->run = r;
 	n->value = seq;
-	STAILQ_INSERT_TAIL(&a->pending, n, queue);
-	a->pending_blocks += r.blocks;
+	STAILQ_INSERT_TAIL(&g->pending, n, queue);
+	atomic_fetch_add(&a->pending_blocks, r.blocks);
 }
 
 /* Records get their numbers in another order than their blocks come here, so the whole list is looked at. */
-void alloc_settle(struct alloc *a, uint64_t seq)
+static void settle(struct alloc *a, struct group *g, uint64_t seq)
 {
 	struct node_queue kept = STAILQ_HEAD_INITIALIZER(kept);
 
-	if (!a->defer_free)
-		return;
-	lock_take(&a->lock);
-	while (!STAILQ_EMPTY(&a->pending)) {
-		struct node *n = STAILQ_FIRST(&a->pending);
+	while (!STAILQ_EMPTY(&g->pending)) {
+		struct node *n = STAILQ_FIRST(&g->pending);
 		struct run r = n->run;
 
-		STAILQ_REMOVE_HEAD(&a->pending, queue);
+		STAILQ_REMOVE_HEAD(&g->pending, queue);
 		if (n->value > seq) {
 			STAILQ_INSERT_TAIL(&kept, n, queue);
 			continue;
 		}
-		a->pending_blocks -= r.blocks;
-		node_put(a, n);
-		free_add(a, r);
+		atomic_fetch_sub(&a->pending_blocks, r.blocks);
+		node_put(g, n);
+		free_add(a, g, r);
 	}
-	STAILQ_CONCAT(&a->pending, &kept);
-	lock_drop(&a->lock);
+	STAILQ_CONCAT(&g->pending, &kept);
+}
+
+void alloc_settle(struct alloc *a, uint64_t seq)
+{
+	unsigned count = atomic_load(&a->group_count);
+
+	for (unsigned k = 0; k < count && atomic_load(&a->pending_blocks) > 0; k++) {
+		struct group *g = atomic_load_explicit(&a->groups[k], memory_order_acquire);
+
+		lock_take(&g->lock);
+		settle(a, g, seq);
+		lock_drop(&g->lock);
+	}
 }
 
 /* --- mount ----------------------------------------------------------------------------------------------------------
  */
 
-int space_claim(struct alloc *a, struct run r)
+static bool run_inside(struct alloc *a, struct run r)
 {
-	struct node *n = tree_from(&a->free_by_start, r.start);
+	uint64_t blocks = atomic_load(&a->pool_blocks);
 
-	assert(n != NULL && n->run.start <= r.start && run_end(r) <= run_end(n->run));
-	return free_cut(a, n, r);
+	return r.start >= 1 && r.blocks >= 1 && r.start < blocks - 1 && r.blocks <= blocks - 1 - r.start;
 }
 
-static bool run_inside(const struct alloc *a, struct run r)
+static int mark_meta(struct alloc *a, struct group *g, struct run r)
 {
-	return r.start >= 1 && r.blocks >= 1 && r.start < a->pool_blocks - 1 &&
-	       r.blocks <= a->pool_blocks - 1 - r.start;
-}
+	struct node *n = tree_from(&g->free_by_start, r.start);
+	int err;
 
-static bool touches(struct start_tree *t, struct run r)
-{
-	struct node *n = tree_from(t, r.start);
-
-	return n != NULL && n->run.start < run_end(r);
+	if (n == NULL || n->run.start > r.start || run_end(r) > run_end(n->run))
+		return -EUCLEAN;
+	err = nodes_ensure(g, 2);
+	if (err != 0)
+		return err;
+	err = free_cut(g, n, r);
+	assert(err == 0);
+	atomic_fetch_sub(&a->free_blocks, (int64_t)r.blocks);
+	n = node_take(g, NODE_ANY);
+	n->run = r;
+	RB_INSERT(start_tree, &g->meta, n);
+	return 0;
 }
 
 int alloc_mark_meta(struct alloc *a, struct run r)
 {
-	struct node *n;
-	int err = -EUCLEAN;
+	int err = run_inside(a, r) ? 0 : -EUCLEAN;
 
-	lock_take(&a->lock);
-	if (!run_inside(a, r))
-		goto out;
-	n = tree_from(&a->free_by_start, r.start);
-	if (n == NULL || n->run.start > r.start || run_end(r) > run_end(n->run))
-		goto out;
-	err = nodes_ensure(a, 2);
-	if (err != 0)
-		goto out;
-	err = space_claim(a, r);
-	assert(err == 0);
-	n = node_take(a, false);
-	n->run = r;
-	RB_INSERT(start_tree, &a->meta, n);
-out:
-	lock_drop(&a->lock);
+	while (err == 0 && r.blocks > 0) {
+		struct group *g;
+		struct run piece = run_cut(a, &r, &g);
+
+		lock_take(&g->lock);
+		err = mark_meta(a, g, piece);
+		lock_drop(&g->lock);
+	}
 	return err;
 }
 
 /* The parts of r that are free become allocated, the others get one reference more. */
-static int mark_parts(struct alloc *a, struct run r)
+static int mark_parts(struct alloc *a, struct group *g, struct run r)
 {
 	uint64_t at = r.start;
 	int err = 0;
 
 	while (err == 0 && at < run_end(r)) {
-		struct node *n = tree_from(&a->free_by_start, at);
+		struct node *n = tree_from(&g->free_by_start, at);
 		struct run part = {at, run_end(r) - at};
 
 		if (n == NULL || n->run.start >= run_end(r)) {
-			err = share_add(a, part, false);
+			err = share_add(g, part, false);
 		} else if (n->run.start > at) {
 			part.blocks = n->run.start - at;
-			err = share_add(a, part, false);
+			err = share_add(g, part, false);
 		} else {
 			part.blocks = min_u64(part.blocks, run_end(n->run) - at);
-			err = free_cut(a, n, part);
+			err = free_cut(g, n, part);
+			if (err == 0)
+				atomic_fetch_sub(&a->free_blocks, (int64_t)part.blocks);
 		}
 		at = run_end(part);
 	}
@@ -477,17 +700,79 @@ static int mark_parts(struct alloc *a, struct run r)
 
 int alloc_mark(struct alloc *a, struct run r)
 {
-	int err = -EUCLEAN;
+	int err = run_inside(a, r) ? 0 : -EUCLEAN;
 
-	lock_take(&a->lock);
-	if (run_inside(a, r) && !touches(&a->meta, r))
-		err = mark_parts(a, r);
-	lock_drop(&a->lock);
+	while (err == 0 && r.blocks > 0) {
+		struct group *g;
+		struct run piece = run_cut(a, &r, &g);
+
+		lock_take(&g->lock);
+		err = tree_touches(&g->meta, piece) ? -EUCLEAN : mark_parts(a, g, piece);
+		lock_drop(&g->lock);
+	}
 	return err;
 }
 
 /* --- life -----------------------------------------------------------------------------------------------------------
  */
+
+static uint64_t group_size(uint64_t pool_blocks)
+{
+	uint64_t blocks = round_up_u64(pool_blocks / GROUP_SHARE, HUGE_BLOCKS);
+
+	if (blocks > GROUP_GIB)
+		blocks = max_u64(GROUP_GIB, round_up_u64(pool_blocks / GROUP_SHARE_HUGE, HUGE_BLOCKS));
+	return max_u64(blocks, GROUP_LEAST);
+}
+
+static struct group *group_new(const struct alloc *a, unsigned index)
+{
+	struct group *g = calloc(1, sizeof(*g));
+
+	if (g == NULL)
+		return NULL;
+	lock_init_keyed(&g->lock, RANK_ALLOC, index);
+	g->end = index == GROUPS_MAX - 1 ? UINT64_MAX : (index + 1) * a->group_blocks;
+	RB_INIT(&g->free_by_start);
+	RB_INIT(&g->free_by_size);
+	RB_INIT(&g->meta);
+	RB_INIT(&g->shared);
+	RB_INIT(&g->fences);
+	RB_INIT(&g->held);
+	STAILQ_INIT(&g->pending);
+	if (nodes_ensure(g, 1) == 0)
+		return g;
+	lock_destroy(&g->lock);
+	free(g);
+	return NULL;
+}
+
+static void group_free(struct group *g)
+{
+	while (g->slabs != NULL) {
+		struct slab *s = g->slabs;
+
+		g->slabs = s->next;
+		free(s);
+	}
+	lock_destroy(&g->lock);
+	free(g);
+}
+
+int groups_grow(struct alloc *a, uint64_t pool_blocks)
+{
+	unsigned count = group_index(a, pool_blocks - 1) + 1;
+
+	for (unsigned k = atomic_load(&a->group_count); k < count; k++) {
+		struct group *g = group_new(a, k);
+
+		if (g == NULL)
+			return -ENOMEM;
+		atomic_store_explicit(&a->groups[k], g, memory_order_release);
+		atomic_store(&a->group_count, k + 1);
+	}
+	return 0;
+}
 
 int alloc_new(uint64_t pool_blocks, bool defer_free, struct alloc **out)
 {
@@ -497,20 +782,15 @@ int alloc_new(uint64_t pool_blocks, bool defer_free, struct alloc **out)
 	assert(pool_blocks > 2);
 	if (a == NULL)
 		return -ENOMEM;
-	lock_init(&a->lock, RANK_ALLOC);
-	a->pool_blocks = pool_blocks;
+	atomic_init(&a->pool_blocks, pool_blocks);
+	a->group_blocks = group_size(pool_blocks);
 	a->defer_free = defer_free;
-	RB_INIT(&a->free_by_start);
-	RB_INIT(&a->free_by_size);
-	RB_INIT(&a->meta);
-	RB_INIT(&a->shared);
-	STAILQ_INIT(&a->pending);
-	err = nodes_ensure(a, 1);
+	err = groups_grow(a, pool_blocks);
 	if (err != 0) {
 		alloc_free(a);
 		return err;
 	}
-	free_add(a, (struct run){1, pool_blocks - 2});
+	alloc_undo(a, (struct run){1, pool_blocks - 2});
 	*out = a;
 	return 0;
 }
@@ -519,55 +799,39 @@ void alloc_free(struct alloc *a)
 {
 	if (a == NULL)
 		return;
-	while (a->slabs != NULL) {
-		struct slab *s = a->slabs;
-
-		a->slabs = s->next;
-		free(s);
-	}
-	lock_destroy(&a->lock);
+	for (unsigned k = 0; k < atomic_load(&a->group_count); k++)
+		group_free(atomic_load(&a->groups[k]));
 	free(a);
 }
 
+/* --- numbers --------------------------------------------------------------------------------------------------------
+ */
+
 void alloc_set_reserve(struct alloc *a, uint64_t blocks)
 {
-	lock_take(&a->lock);
-	a->reserve = blocks;
-	lock_drop(&a->lock);
+	atomic_store(&a->reserve, blocks);
 }
 
 uint64_t alloc_pool_blocks(const struct alloc *a)
 {
-	return a->pool_blocks;
+	return atomic_load(&a->pool_blocks);
 }
 
 uint64_t alloc_free_blocks(struct alloc *a)
 {
-	uint64_t blocks;
+	int64_t free_blocks = atomic_load(&a->free_blocks);
 
-	lock_take(&a->lock);
-	blocks = a->free_blocks + a->pending_blocks;
-	lock_drop(&a->lock);
-	return blocks;
+	return (free_blocks > 0 ? (uint64_t)free_blocks : 0) + atomic_load(&a->pending_blocks);
 }
 
 uint64_t alloc_avail_blocks(struct alloc *a)
 {
-	uint64_t blocks;
+	uint64_t blocks = alloc_free_blocks(a), reserve = atomic_load(&a->reserve);
 
-	lock_take(&a->lock);
-	blocks = a->free_blocks + a->pending_blocks;
-	blocks = blocks > a->reserve ? blocks - a->reserve : 0;
-	lock_drop(&a->lock);
-	return blocks;
+	return blocks > reserve ? blocks - reserve : 0;
 }
 
 uint64_t alloc_pending_blocks(struct alloc *a)
 {
-	uint64_t blocks;
-
-	lock_take(&a->lock);
-	blocks = a->pending_blocks;
-	lock_drop(&a->lock);
-	return blocks;
+	return atomic_load(&a->pending_blocks);
 }

@@ -8,7 +8,10 @@
  * written, also on a full pool (which can always delete).
  *
  * POOL_MSYNC: released blocks wait in a pending list until the record that freed them is durable (alloc_settle).
- * Lock: ALLOC. All calls are thread safe.
+ *
+ * The pool is cut into groups (1/16 of it up to 1 GiB, then 1/64), each with a lock of its own; a thread's files start
+ * in a group of its own. No run crosses a group's border, but a run can go on in the next one.
+ * Lock: ALLOC, one group at a time. All calls are thread safe.
  */
 #ifndef LH_FS_ALLOC_H
 #define LH_FS_ALLOC_H
@@ -28,8 +31,9 @@ int alloc_new(uint64_t pool_blocks, bool defer_free, struct alloc **out);
 void alloc_free(struct alloc *a);
 
 /*
- * One contiguous run of 1 to want blocks: the longest fit that is near `goal` (0: none), 2 MiB aligned when want is
- * large. -ENOSPC; with defer_free it can help to make records durable and try again (alloc_pending_blocks). -ENOMEM.
+ * One contiguous run of 1 to want blocks: at `goal` (0: none) when it is free there, else the smallest fit, else the
+ * longest there is; 2 MiB aligned when want is large. -ENOSPC; with defer_free it can help to make records durable and
+ * try again (alloc_pending_blocks). -ENOMEM.
  */
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* The same for the log and the checkpoint; `reserved` may use the reserve too. */
@@ -42,7 +46,7 @@ void alloc_undo(struct alloc *a, struct run r);
 void alloc_release_meta(struct alloc *a, struct run r);
 void alloc_set_reserve(struct alloc *a, uint64_t blocks);
 uint64_t alloc_pool_blocks(const struct alloc *a);
-uint64_t alloc_free_blocks(struct alloc *a);    /* free or soon free (pending) */
+uint64_t alloc_free_blocks(struct alloc *a);    /* free or soon free (pending); held ones are not */
 uint64_t alloc_avail_blocks(struct alloc *a);   /* the same without the reserve */
 uint64_t alloc_pending_blocks(struct alloc *a); /* waiting for alloc_settle */
 
@@ -69,8 +73,33 @@ int alloc_mark(struct alloc *a, struct run r);
 int alloc_mark_meta(struct alloc *a, struct run r);
 
 /*
+ * Fences: blocks of the run are not handed out any more. Those that are free now, and those that are released later,
+ * are *held*: neither free nor in use. A MOVING fence is lifted by alloc_unfence; a BAD one stays with the run until
+ * alloc_unfence_bad (blocks that are not to be used, format 4.11). BAD replaces MOVING. -ENOMEM: nothing changed.
+ */
+enum alloc_fence { ALLOC_FENCE_MOVING = 1, ALLOC_FENCE_BAD = 2 };
+int alloc_fence(struct alloc *a, struct run r, enum alloc_fence kind);
+void alloc_unfence(struct alloc *a, struct run r);
+void alloc_unfence_bad(struct alloc *a, struct run r);
+/* How many blocks of the run are held. */
+uint64_t alloc_held(struct alloc *a, struct run r);
+uint64_t alloc_held_blocks(struct alloc *a);
+/* The first BAD run that ends behind the block; blocks 0: none. */
+struct run alloc_bad_from(struct alloc *a, uint64_t block);
+/* Free blocks of the run; those that wait for alloc_settle do not count. */
+uint64_t alloc_free_in(struct alloc *a, struct run r);
+/*
+ * Another number of pool blocks. More: what is new is free, but for the last block. Less: everything from the new last
+ * block on is fenced and held already (asserted), and forgotten. -ENOMEM.
+ */
+int alloc_resize(struct alloc *a, uint64_t pool_blocks);
+
+/* Tests: the n-th take from now on says -ENOSPC, once; 0: none does. */
+void alloc_fail_take(struct alloc *a, uint64_t n);
+
+/*
  * fsck: calls each() for every run where the two differ: free in one and not in the other, or other reference counts
- * (0 free, 1, 2, ...). Returns how many. Pending blocks count as free. Neither may be in use.
+ * (0 free, 1, 2, ...). Returns how many. Pending and held blocks count as free. Neither may be in use.
  */
 uint64_t alloc_compare(struct alloc *have, struct alloc *want,
 		       void (*each)(void *ctx, struct run r, uint64_t have_refs, uint64_t want_refs), void *ctx);

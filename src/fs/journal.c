@@ -122,14 +122,12 @@ static int generation_anchor(struct journal *j, struct run block)
 
 static int copy_restore(struct journal *j)
 {
-	uint8_t block[LH_BLOCK_SIZE] = {0};
-	uint64_t off = (j->super.blocks - 1) << LH_BLOCK_SHIFT;
-	struct m_super m;
+	uint8_t block[LH_BLOCK_SIZE];
+	uint64_t off = (super_blocks_now(&j->super) - 1) << LH_BLOCK_SHIFT;
 
 	if (!j->copy_bad)
 		return 0;
-	super_encode(&j->super, 1, &m);
-	memcpy(block, &m, sizeof(m));
+	super_block_encode(&j->super, 1, block);
 	pool_store(j->pool, off, block, sizeof(block));
 	return pool_sync(j->pool, off, sizeof(block));
 }

@@ -73,6 +73,8 @@ static void dump_super(void *ctx, const struct super *s, uint32_t copy, const vo
 	const struct scan_at at = {copy != 0 ? s->blocks - 1 : 0, 0, 0};
 
 	put(ctx, &format_structs[FORMAT_SUPER], &at, bytes, NULL);
+	put(ctx, &format_structs[FORMAT_WORDS], &(struct scan_at){at.block, FORMAT_ROOT_OFFSET, 0},
+	    (const uint8_t *)bytes + FORMAT_ROOT_OFFSET, NULL);
 }
 
 static void dump_checkpoint(void *ctx, const struct checkpoint_head *h, const void *bytes)

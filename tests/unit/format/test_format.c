@@ -174,6 +174,38 @@ static void the_root_word_is_checked(void **state)
 	expect_rule(root_decode(le64_of(0), uuid, BLOCKS, &block), "2.3a");
 }
 
+/* The current size of a pool that was resized; the copy has it too. */
+static void the_size_word_is_checked(void **state)
+{
+	uint8_t block[LH_BLOCK_SIZE] __attribute__((aligned(8)));
+	struct super s = super_good, out;
+	le64 word = size_encode(uuid, 5000);
+	uint64_t blocks;
+
+	expect_none(size_decode(word, uuid, 5000, &blocks));
+	assert_int_equal(blocks, 5000);
+	for (unsigned bit = 0; bit < 64; bit++)
+		expect_rule(size_decode(le64_of(le64_to(word) ^ (uint64_t)1 << bit), uuid, BLOCKS, &blocks), "2.4a");
+	expect_rule(size_decode(size_encode(uuid, 4095), uuid, BLOCKS, &blocks), "2.4b");
+	expect_rule(size_decode(word, uuid, 4999, &blocks), "2.4b");
+	s.made_blocks = s.blocks;
+	s.blocks = 5000;
+	for (uint32_t copy = 0; copy < 2; copy++) {
+		super_block_encode(&s, copy, block);
+		/* Shorter than it was made, and whole. */
+		expect_none(super_decode(block, copy, 5000, &out));
+		assert_int_equal(super_blocks_now(&out), 5000);
+		assert_int_equal(out.made_blocks, BLOCKS);
+		expect_rule(super_decode(block, copy, 4999, &out), "2.4b");
+		block[FORMAT_SIZE_OFFSET] ^= 1;
+		expect_rule(super_decode(block, copy, 5000, &out), "2.4a");
+	}
+	super_block_encode(&super_good, 0, block);
+	assert_memory_equal(block + FORMAT_SIZE_OFFSET, "\0\0\0\0\0\0\0", 8);
+	block[FORMAT_SIZE_OFFSET + 8] = 1;
+	expect_rule(super_decode(block, 0, BLOCKS, &out), "2.1h");
+}
+
 /* --- 3 checkpoint ---------------------------------------------------------------------------------------------------
  */
 
@@ -828,6 +860,7 @@ int main(void)
 	    cmocka_unit_test(the_superblock_has_its_bytes),
 	    cmocka_unit_test(each_rule_of_the_superblock_is_found),
 	    cmocka_unit_test(the_root_word_is_checked),
+	    cmocka_unit_test(the_size_word_is_checked),
 	    cmocka_unit_test(the_checkpoint_header_comes_back),
 	    cmocka_unit_test(each_rule_of_the_checkpoint_header_is_found),
 	    cmocka_unit_test(each_rule_of_a_chunk_is_found),

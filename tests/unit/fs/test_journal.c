@@ -359,7 +359,8 @@ static void every_flip_in_a_clean_pool_is_refused(void **state)
 	assert_int_equal(scan_pool(&s, p, &ops, NULL), 0);
 	flips_are_refused(p, 0, FORMAT_ROOT_OFFSET, "2.1");
 	flips_are_refused(p, FORMAT_ROOT_OFFSET, 8, "2.3");
-	flips_are_refused(p, FORMAT_ROOT_OFFSET + 8, LH_BLOCK_SIZE - FORMAT_ROOT_OFFSET - 8, "2.1");
+	flips_are_refused(p, FORMAT_SIZE_OFFSET, 8, "2.4");
+	flips_are_refused(p, FORMAT_SIZE_OFFSET + 8, LH_BLOCK_SIZE - FORMAT_SIZE_OFFSET - 8, "2.1");
 	flips_are_refused(p, s.head.block << LH_BLOCK_SHIFT, LH_BLOCK_SIZE, "3.1");
 	flips_are_refused(p, s.chunks[0].start << LH_BLOCK_SHIFT, sizeof(struct m_chunk) + s.head.bytes, "3.2");
 	scan_fini(&s);
