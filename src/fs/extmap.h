@@ -2,8 +2,8 @@
 /*
  * The extent map of one file: file blocks to pool blocks, in units of LH_BLOCK_SIZE. Extents never overlap; neighbours
  * that continue each other in both spaces with the same flags are one. No locks: the inode's lock covers it.
- * Cost: find O(log n) that stays flat in cache (two-level array of small sorted chunks), set and clear O(log n +
- * touched).
+ * Cost: find touches one line of each of three levels, so that 10^6 extents cost little more than 10^2; set and clear
+ * O(log n + touched). Memory: nothing beside the map itself for one extent, 16 bytes an extent for many.
  */
 #ifndef LH_FS_EXTMAP_H
 #define LH_FS_EXTMAP_H
@@ -15,19 +15,22 @@
 #define EXT_ZEROED    2u /* memory only: unwritten on the medium, but zeroed and exposed to a direct writer since */
 
 struct extent {
-	uint64_t off, start, blocks; /* file block, pool block, length */
+	uint64_t off, start, blocks; /* file block (less than EXTMAP_OFF_MAX), pool block, length (32 bits each) */
 	uint32_t flags;
 };
+#define EXTMAP_OFF_MAX ((uint64_t)1 << 60)
 
 struct extmap_chunk;
+struct extmap_index;
 struct extmap {
-	struct extmap_chunk *single;  /* the only chunk while chunk_room is 0: small files pay for no arrays */
-	struct extmap_chunk **chunks; /* chunk_room of them */
-	uint64_t *firsts;             /* first file block of each chunk */
-	uint32_t chunk_count, chunk_room;
-	uint64_t extents, blocks;
-	struct extmap_chunk *spare; /* by extmap_reserve */
-	uint32_t spare_count;
+	struct extmap_chunk *single; /* the only chunk, or (one extent) a reserve for the next changes */
+	union {
+		struct extent one;          /* the only extent: small files pay for nothing else */
+		struct extmap_index *index; /* of many chunks */
+	};
+	uint64_t blocks;
+	uint32_t extents;
+	uint8_t shape; /* which of the above it is */
 };
 
 void extmap_init(struct extmap *m);
