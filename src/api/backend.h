@@ -32,6 +32,18 @@ struct lh_queue_head {
 	struct lh_fs *fs;
 };
 
+/* What of an open file is set; mask: API_SET_*. */
+#define API_SET_MODE  1u
+#define API_SET_UID   2u
+#define API_SET_GID   4u
+#define API_SET_ATIME 8u
+#define API_SET_MTIME 16u
+struct api_setattr {
+	uint32_t mask;
+	uint32_t mode, uid, gid;
+	int64_t atime_ns, mtime_ns; /* INT64_MIN: now */
+};
+
 /* The members mean what the public call of the same name says; arguments were checked (not NULL, sizes of structs). */
 struct lh_backend {
 	const char *name; /* "local", "client" */
@@ -54,8 +66,15 @@ struct lh_backend {
 	int (*path_symlink)(struct lh_fs *fs, const char *target, const char *path);
 	ssize_t (*path_readlink)(struct lh_fs *fs, const char *path, char *buf, size_t size);
 	int (*path_chmod)(struct lh_fs *fs, const char *path, uint32_t mode);
-	int (*path_chown)(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+	int (*path_chown)(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid);
 	int (*path_set_times)(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
+	int (*path_mknod)(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev);
+	ssize_t (*path_getxattr)(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value,
+				 size_t size);
+	int (*path_setxattr)(struct lh_fs *fs, const char *path, bool follow, const char *name, const void *value,
+			     size_t size, unsigned flags);
+	ssize_t (*path_listxattr)(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size);
+	int (*path_removexattr)(struct lh_fs *fs, const char *path, bool follow, const char *name);
 	int (*dir_open)(struct lh_fs *fs, const char *path, struct lh_dir **out);
 	int (*dir_next)(struct lh_dir *dir, struct lh_dirent *out);
 	void (*dir_seek)(struct lh_dir *dir, uint64_t cookie);
@@ -66,11 +85,19 @@ struct lh_backend {
 	ssize_t (*file_read)(struct lh_file *file, void *buf, size_t len, uint64_t off);
 	ssize_t (*file_write)(struct lh_file *file, const void *buf, size_t len, uint64_t off);
 	int (*file_truncate)(struct lh_file *file, uint64_t size);
-	int (*file_punch)(struct lh_file *file, uint64_t off, uint64_t len);
-	int (*file_allocate)(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
+	int (*file_fallocate)(struct lh_file *file, int mode, uint64_t off, uint64_t len);
 	int (*file_sync)(struct lh_file *file);
 	int (*file_clone_range)(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
 				uint64_t len);
+	int (*file_dedupe_range)(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+				 uint64_t len);
+	int (*file_exchange_range)(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len);
+	ssize_t (*file_copy_range)(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+				   size_t len);
+	int64_t (*file_seek)(struct lh_file *file, uint64_t off, int whence);
+	int (*file_link)(struct lh_file *file, const char *to);
+	int (*file_setattr)(struct lh_file *file, const struct api_setattr *set);
+	int (*file_defragment)(struct lh_file *file, uint64_t extents[2]); /* extents is given */
 	int64_t (*file_relocate)(struct lh_file *file, uint64_t off, uint64_t len);
 	int (*file_extents)(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
 	int (*lease_get)(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,
@@ -94,6 +121,15 @@ struct lh_backend {
 	int (*queue_wait)(struct lh_queue *q, unsigned min, struct lh_completion *out, unsigned max);
 	int (*event_fd)(struct lh_fs *fs);
 	int (*event_next)(struct lh_fs *fs, struct lh_event *out);
+	int (*fs_snapshot)(struct lh_fs *fs, const char *from, const char *to, unsigned flags);
+	int (*fs_snapshot_delete)(struct lh_fs *fs, const char *path);
+	int (*fs_snapshots)(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_snapshot_info *info), void *ctx);
+	int (*fs_limit_set)(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+	int (*fs_limit_get)(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+	int (*fs_limits)(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_limit *limit), void *ctx);
+	int (*fs_resize)(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
+	int (*fs_evacuate)(struct lh_fs *fs, uint64_t off, uint64_t len,
+			   void (*each)(void *ctx, const struct lh_loss *loss), void *ctx);
 };
 
 /* local/: where is a pool's path or "mem:SIZE". client/: where is "unix:PATH" or "tcp:HOST:PORT". */
@@ -102,6 +138,15 @@ int client_open(const char *where, const struct lh_open_options *opt, struct lh_
 /* For server/: the filesystem behind an in-process handle; NULL for a remote one. */
 struct fs;
 struct fs *local_fs(struct lh_fs *fs);
+/* A server on an in-process handle: the handle cannot be closed meanwhile, and counts the server's movers in its
+ * statistics. */
+struct fabric_target;
+struct local_served {
+	struct local_served *next;
+	struct fabric_target *target;
+};
+void local_serve_begin(struct lh_fs *fs, struct local_served *served);
+void local_serve_end(struct lh_fs *fs, struct local_served *served);
 
 /* What the public calls of the same names do; src/api checks the arguments and calls these. local/: */
 int local_pool_make(const char *path, struct lh_make_options *opt);

@@ -68,6 +68,15 @@ int api_given(const void *p, const char *name, const char *call)
 	return fail(-EINVAL, "%s: %s is NULL", call, name);
 }
 
+int api_attribute(const char *name, const char *call)
+{
+	if (!name)
+		return fail(-EINVAL, "%s: the attribute's name is NULL", call);
+	if (name[0] == '\0' || strnlen(name, API_NAME_MAX + 1) > API_NAME_MAX)
+		return fail(-ERANGE, "%s: the name of an attribute has 1 to %u bytes", call, API_NAME_MAX);
+	return 0;
+}
+
 int api_mode(uint32_t mode, const char *call)
 {
 	if ((mode & ~07777u) == 0)
@@ -112,6 +121,14 @@ int api_take(void *dst, size_t known, const void *src, const char *what)
 			    what);
 	memcpy(dst, src, known);
 	return 0;
+}
+
+void api_give(void *dst, const void *src, size_t known)
+{
+	uint32_t size;
+
+	memcpy(&size, dst, sizeof(size));
+	memcpy((char *)dst + sizeof(size), (const char *)src + sizeof(size), min_u64(size, known) - sizeof(size));
 }
 
 int api_room(const void *p, size_t known, const char *what, const char *call)

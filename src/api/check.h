@@ -15,7 +15,13 @@
 #include "base/types.h"
 
 #define API_PATH_MAX  4096u
+#define API_NAME_MAX  255u
+#define API_VALUE_MAX 65536u /* of an extended attribute */
 #define API_DEPTH_MAX 256u
+#define API_POOL_MIN  ((uint64_t)16 << 20) /* bytes */
+#define API_POOL_MAX  ((uint64_t)16 << 40)
+/* What lh_stat had when it was first published. */
+#define API_STAT_MIN offsetof(struct lh_stat, rdev)
 /* Deadlines and timeouts over a year are a unit mistaken for another. */
 #define API_NS_MAX (366ull * 24 * 3600 * 1000000000ull)
 
@@ -33,6 +39,8 @@ int api_queue(const struct lh_queue *q, const char *call);
 int api_path(const char *path, const char *call);
 /* -EINVAL when p is NULL. */
 int api_given(const void *p, const char *name, const char *call);
+/* An extended attribute's: -EINVAL NULL, -ERANGE empty or over 255 bytes. */
+int api_attribute(const char *name, const char *call);
 /* Permission bits only. */
 int api_mode(uint32_t mode, const char *call);
 /* A buffer and where it goes in a file; -EINVAL, or far_error when off + len is not a file offset. */
@@ -43,6 +51,9 @@ int api_span(const void *buf, size_t len, uint64_t off, int far_error, const cha
  * zeroes. -EINVAL when src is smaller than known, -E2BIG when it carries something that this version does not know.
  */
 int api_take(void *dst, size_t known, const void *src, const char *what);
+/* out, for a struct that has grown since a release: its least size instead of known; api_give fills what it has room
+ * for. */
+void api_give(void *dst, const void *src, size_t known);
 /* out: 0 when the caller's struct holds at least known bytes. */
 int api_room(const void *p, size_t known, const char *what, const char *call);
 

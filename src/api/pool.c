@@ -4,9 +4,6 @@
 
 #include <string.h>
 
-#define POOL_BYTES_MIN ((uint64_t)16 << 20)
-#define POOL_BYTES_MAX ((uint64_t)16 << 40)
-
 int lh_pool_make(const char *path, struct lh_make_options *opt)
 {
 	struct lh_make_options o;
@@ -20,7 +17,7 @@ int lh_pool_make(const char *path, struct lh_make_options *opt)
 		err = api_mode(o.mode, __func__);
 	if (err)
 		return err;
-	if (o.pool_size && (o.pool_size < POOL_BYTES_MIN || o.pool_size > POOL_BYTES_MAX))
+	if (o.pool_size && (o.pool_size < API_POOL_MIN || o.pool_size > API_POOL_MAX))
 		return fail(-EINVAL, "%s %s: %llu bytes: a pool has 16 MiB to 16 TiB", __func__, path,
 			    (unsigned long long)o.pool_size);
 	err = (int)api_result(local_pool_make(path, &o), __func__, path);

@@ -138,7 +138,7 @@ extern const struct lh_backend client_backend;
 /* The flags of a request of this session's. */
 unsigned client_flags(struct lh_fs *fs);
 
-/* client/fs.c, names.c, file.c, lease.c, io.c, queue.c: the table's members. */
+/* client/fs.c, space.c, names.c, file.c, lease.c, io.c, queue.c: the table's members. */
 int client_fs_close(struct lh_fs *fs);
 int client_fs_sync(struct lh_fs *fs);
 int client_fs_ping(struct lh_fs *fs);
@@ -158,7 +158,23 @@ int client_path_link(struct lh_fs *fs, const char *from, const char *to);
 int client_path_symlink(struct lh_fs *fs, const char *target, const char *path);
 ssize_t client_path_readlink(struct lh_fs *fs, const char *path, char *buf, size_t size);
 int client_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode);
-int client_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+int client_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid);
+int client_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev);
+ssize_t client_path_getxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value,
+			     size_t size);
+int client_path_setxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, const void *value,
+			 size_t size, unsigned flags);
+ssize_t client_path_listxattr(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size);
+int client_path_removexattr(struct lh_fs *fs, const char *path, bool follow, const char *name);
+int client_fs_snapshot(struct lh_fs *fs, const char *from, const char *to, unsigned flags);
+int client_fs_snapshot_delete(struct lh_fs *fs, const char *path);
+int client_fs_snapshots(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_snapshot_info *info), void *ctx);
+int client_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+int client_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+int client_fs_limits(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_limit *limit), void *ctx);
+int client_fs_resize(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
+int client_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len,
+		       void (*each)(void *ctx, const struct lh_loss *loss), void *ctx);
 int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
 int client_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out);
 int client_dir_next(struct lh_dir *dir, struct lh_dirent *out);
@@ -170,10 +186,18 @@ int client_file_stat(struct lh_file *file, struct lh_stat *out);
 ssize_t client_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off);
 ssize_t client_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
 int client_file_truncate(struct lh_file *file, uint64_t size);
-int client_file_punch(struct lh_file *file, uint64_t off, uint64_t len);
-int client_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
+int client_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t len);
 int client_file_sync(struct lh_file *file);
 int client_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+int client_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+			     uint64_t len);
+int client_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len);
+ssize_t client_file_copy_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+			       size_t len);
+int64_t client_file_seek(struct lh_file *file, uint64_t off, int whence);
+int client_file_link(struct lh_file *file, const char *to);
+int client_file_setattr(struct lh_file *file, const struct api_setattr *set);
+int client_file_defragment(struct lh_file *file, uint64_t extents[2]);
 int64_t client_file_relocate(struct lh_file *file, uint64_t off, uint64_t len);
 int client_file_extents(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
 int client_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,

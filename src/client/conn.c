@@ -129,12 +129,19 @@ bool conn_counts(unsigned type)
 void call_init(struct call *call)
 {
 	memset(call, 0, offsetof(struct call, small));
+	call->notes_tail = &call->notes;
 	cond_init(&call->cond);
 }
 
 void call_fini(struct call *call)
 {
+	struct note *next;
+
 	assert(!call->sleeping);
+	for (struct note *n = call->notes; n; n = next) {
+		next = n->next;
+		free(n);
+	}
 	free(call->memory);
 	cond_destroy(&call->cond);
 }
@@ -160,10 +167,38 @@ void conn_role_drop(struct conn *c)
 		conn_kick(c);
 }
 
+void conn_listen(struct conn *c, struct call *call)
+{
+	while (call->notes) {
+		struct note *n = call->notes;
+		union proto_body body;
+		const char *rule;
+
+		call->notes = NULL;
+		call->notes_tail = &call->notes;
+		call->notes_bytes = 0;
+		lock_drop(&c->lock);
+		while (n) {
+			struct note *next = n->next;
+
+			rule = proto_body_decode(&n->header, n->body, &body);
+			assert(!rule); /* our own copy of what was checked */
+			(void)rule;
+			call->told(call, &n->header, &body);
+			free(n);
+			n = next;
+		}
+		lock_take(&c->lock);
+	}
+}
+
 /* Caller holds the lock; returns with it held and the call done. */
 static void call_wait(struct conn *c, struct call *call)
 {
 	while (!call->done) {
+		conn_listen(c, call);
+		if (call->done)
+			break;
 		if (!c->reading) {
 			c->reading = true;
 			lock_drop(&c->lock);
@@ -178,6 +213,7 @@ static void call_wait(struct conn *c, struct call *call)
 		cond_wait(&call->cond, &c->lock);
 		sleeper_remove(c, call);
 	}
+	conn_listen(c, call);
 }
 
 /* Caller holds the lock. Waits until one more call may go out. */

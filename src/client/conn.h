@@ -25,9 +25,12 @@
 
 #define CALL_SMALL 520u /* bytes of an answer that are kept without malloc */
 #define CALL_FDS   3u
+/* What a server may tell about one call before its thread has listened. */
+#define CALL_NOTES_MAX ((size_t)64 << 20)
 
 struct conn;
 struct call;
+struct note;
 
 struct conn_ops {
 	/* RECALL, REVOKED, LAYOUT. NULL, or the rule that it breaks, which ends the connection. */
@@ -60,6 +63,8 @@ struct call {
 	/* Runs in the reader, in order with the events, when the status is 0. May be NULL. */
 	enum call_verdict (*arrived)(struct call *call, const struct proto_header *h, const union proto_body *body,
 				     const char **rule);
+	/* PROGRESS and LOSS about this call: in the caller's thread, while it waits, with no lock held. May be NULL. */
+	void (*told)(struct call *call, const struct proto_header *h, const union proto_body *body);
 	void *ctx;
 	int fds[CALL_FDS];
 	unsigned fd_count;
@@ -68,6 +73,8 @@ struct call {
 	size_t into_len;
 	/* conn's. */
 	struct call *next, *next_sleeper;
+	struct note *notes, **notes_tail; /* not handed to told() yet */
+	size_t notes_bytes;
 	struct cond cond;
 	uint64_t seq;
 	uint16_t type;

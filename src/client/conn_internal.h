@@ -12,6 +12,13 @@
 #define CONN_OUT_MAX ((size_t)2 << 20)  /* above it callers wait before they add to what waits to be sent */
 #define CONN_OUT_END ((size_t)16 << 20) /* above it the server reads nothing at all: the connection ends */
 
+/* A PROGRESS or LOSS on its way to the thread of the call that it is about. */
+struct note {
+	struct note *next;
+	struct proto_header header;
+	uint8_t body[];
+};
+
 struct conn {
 	const struct conn_ops *ops;
 	void *ctx;
@@ -53,7 +60,8 @@ int conn_send(struct conn *c, struct call *call, unsigned flags, const union pro
 /* The background thread's: sends what was kept. */
 void conn_flush(struct conn *c);
 /*
- * Caller has the role. With own: reads until own is done or the connection is over. Without: as much as there is.
+ * Caller has the role. With own: reads until own is done, or was told something, or the connection is over. Without: as
+ * much as there is.
  */
 void conn_read(struct conn *c, const struct call *own);
 /* Caller holds the lock. Gives the role back and wakes who wants it. */
@@ -61,6 +69,8 @@ void conn_role_drop(struct conn *c);
 /* Caller holds the lock. Wakes the background thread. */
 void conn_kick(struct conn *c);
 void *conn_thread(void *arg);
+/* Hands the caller what was told about its call. Caller of this holds the lock, which is dropped meanwhile. */
+void conn_listen(struct conn *c, struct call *call);
 /* P18: what the server counts against outstanding_max. */
 bool conn_counts(unsigned type);
 

@@ -132,6 +132,50 @@ static const char *read_answer(struct conn *c, const struct proto_header *h, con
 	return rule;
 }
 
+/* Caller holds the lock. The call with this number that waits for its answer. */
+static struct call *pending_find(struct conn *c, uint64_t seq)
+{
+	struct call *call = c->pending[seq % CONN_BUCKETS];
+
+	while (call && call->seq != seq)
+		call = call->next;
+	return call;
+}
+
+/* P51, P52: keeps what is said about a long call for the thread that waits for it. */
+static const char *read_note(struct conn *c, const struct proto_header *h, const uint8_t *bytes, uint64_t about)
+{
+	size_t len = h->length - PROTO_HEADER_SIZE;
+	struct note *n = malloc(sizeof(*n) + len);
+	const char *rule = NULL;
+	struct call *call;
+
+	if (!n) {
+		conn_break(c, -ENOMEM, "no memory for what the server tells about a call; the session has ended");
+		return NULL;
+	}
+	n->next = NULL;
+	n->header = *h;
+	memcpy(n->body, bytes, len);
+	lock_take(&c->lock);
+	call = pending_find(c, about);
+	if (!call || !call->told || (h->type == PROTO_LOSS && call->type != PROTO_FS_EVACUATE))
+		rule = "P51 news about no long request that waits";
+	else if (call->notes_bytes + len > CALL_NOTES_MAX)
+		rule = "P52 more losses than can be kept";
+	if (!rule) {
+		*call->notes_tail = n;
+		call->notes_tail = &n->next;
+		call->notes_bytes += len + sizeof(*n);
+		if (call->sleeping)
+			cond_wake_all(&call->cond);
+	}
+	lock_drop(&c->lock);
+	if (rule)
+		free(n);
+	return rule;
+}
+
 static const char *read_event(struct conn *c, const struct proto_header *h, const uint8_t *bytes)
 {
 	union proto_body body;
@@ -144,6 +188,10 @@ static const char *read_event(struct conn *c, const struct proto_header *h, cons
 	case PROTO_REVOKED:
 	case PROTO_LAYOUT:
 		return h->seq ? "P2 an event has sequence 0" : c->ops->event(c->ctx, h, &body);
+	case PROTO_PROGRESS:
+		return h->seq ? "P2 an event has sequence 0" : read_note(c, h, bytes, body.progress.request);
+	case PROTO_LOSS:
+		return h->seq ? "P2 an event has sequence 0" : read_note(c, h, bytes, body.loss.request);
 	case PROTO_GOODBYE:
 		conn_break(c, body.goodbye.reason == PROTO_BYE_PROTOCOL ? -EPROTO : -ENOTCONN,
 			   "the server ended the session: %s: %.*s", proto_bye_name(body.goodbye.reason),
@@ -288,6 +336,8 @@ void conn_read(struct conn *c, const struct call *own)
 			spin_adapt(c, clock_now_ns() - start);
 			return;
 		}
+		if (own && own->notes)
+			return;
 		if (n > 0)
 			continue;
 		if (!own)

@@ -136,7 +136,7 @@ int conn_send(struct conn *c, struct call *call, unsigned flags, const union pro
 				 .flags = (uint16_t)flags,
 				 .seq = call->type == PROTO_GOODBYE ? 0 : c->next_seq,
 				 .epoch = c->epoch};
-	bool data = call->type == PROTO_FILE_WRITE;
+	const struct proto_data *tail = proto_tail(&h, body);
 	uint8_t head[HEAD_MAX];
 	struct iovec iov[2] = {{.iov_base = head}, {0}};
 	ssize_t n;
@@ -144,13 +144,13 @@ int conn_send(struct conn *c, struct call *call, unsigned flags, const union pro
 
 	lock_assert_held(RANK_SEND);
 	assert(!c->error);
-	n = data ? proto_encode_head(&h, body, head, sizeof(head)) : proto_encode(&h, body, head, sizeof(head));
+	n = tail ? proto_encode_head(&h, body, head, sizeof(head)) : proto_encode(&h, body, head, sizeof(head));
 	if (n < 0)
 		return fail((int)n, "%s: a value is over the limit of the protocol", proto_type_name(call->type));
 	iov[0].iov_len = (size_t)n;
-	if (data) {
-		iov[1].iov_base = (void *)body->file_write.data.bytes;
-		iov[1].iov_len = body->file_write.data.len;
+	if (tail) {
+		iov[1].iov_base = (void *)tail->bytes;
+		iov[1].iov_len = tail->len;
 	}
 	err = send_bytes(c, iov, call);
 	if (err)

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* What this session changed itself needs no notice (L5), but the size that its leases remember may be old now. */
 static void sizes_are_old(struct lh_fs *fs, uint64_t ino)
@@ -193,21 +194,17 @@ int client_file_truncate(struct lh_file *file, uint64_t size)
 	return err;
 }
 
-int client_file_punch(struct lh_file *file, uint64_t off, uint64_t len)
-{
-	struct lh_fs *fs = file->head.fs;
-	union proto_body body = {.file_range = {.handle = file->handle, .range = {off, len}}};
-
-	return conn_do(fs->conn, PROTO_FILE_PUNCH, client_flags(fs), &body);
-}
-
-int client_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size)
+int client_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t len)
 {
 	struct lh_fs *fs = file->head.fs;
 	union proto_body body = {
-	    .file_allocate = {.handle = file->handle, .range = {off, len}, .keep_size = keep_size}};
+	    .file_allocate = {.handle = file->handle, .range = {off, len}, .mode = (uint32_t)mode}};
+	int err = conn_do(fs->conn, PROTO_FILE_ALLOCATE, client_flags(fs), &body);
 
-	return conn_do(fs->conn, PROTO_FILE_ALLOCATE, client_flags(fs), &body);
+	/* Collapsing and inserting move the end, and the rest may. */
+	if (!err)
+		sizes_are_old(fs, file->ino);
+	return err;
 }
 
 int client_file_sync(struct lh_file *file)
@@ -217,14 +214,133 @@ int client_file_sync(struct lh_file *file)
 	return conn_do(file->head.fs->conn, PROTO_FILE_SYNC, 0, &body);
 }
 
-int client_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len)
+/* CLONE, DEDUPE, EXCHANGE, COPY: the count that the answer carries; 0 when it has none. */
+static int64_t two_files(unsigned type, struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
+			 uint64_t len)
 {
 	struct lh_fs *fs = dst->head.fs;
 	union proto_body body = {
 	    .clone_range = {
 		.dst = dst->handle, .dst_off = dst_off, .src = src->handle, .src_off = src_off, .len = len}};
+	struct call call;
+	int64_t n;
 
-	return conn_do(fs->conn, PROTO_FILE_CLONE_RANGE, client_flags(fs), &body);
+	call_init(&call);
+	n = conn_call(fs->conn, &call, type, client_flags(fs), &body);
+	if (!n && (type == PROTO_FILE_DEDUPE_RANGE || type == PROTO_FILE_COPY_RANGE))
+		n = (int64_t)min_u64(call.reply.count.count, INT64_MAX);
+	call_fini(&call);
+	if (n < 0)
+		return n;
+	sizes_are_old(fs, dst->ino);
+	if (type == PROTO_FILE_EXCHANGE_RANGE)
+		sizes_are_old(fs, src->ino);
+	return n;
+}
+
+int client_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len)
+{
+	return (int)two_files(PROTO_FILE_CLONE_RANGE, dst, dst_off, src, src_off, len);
+}
+
+int client_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len)
+{
+	return (int)two_files(PROTO_FILE_EXCHANGE_RANGE, a, a_off, b, b_off, len);
+}
+
+/* In stretches (P53): those before the first difference share their blocks then. */
+int client_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len)
+{
+	uint64_t done = 0;
+	int64_t n;
+
+	do {
+		uint64_t part = min_u64(len - done, PROTO_STRETCH_MAX);
+
+		n = two_files(PROTO_FILE_DEDUPE_RANGE, dst, dst_off + done, src, src_off + done, part);
+		done += part;
+	} while (n == 0 && done < len);
+	return n > 1 ? fail(-EPROTO, "dedupe: the server's answer is neither 0 nor 1") : (int)n;
+}
+
+ssize_t client_file_copy_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		uint64_t part = min_u64(len - done, PROTO_STRETCH_MAX);
+		int64_t n = two_files(PROTO_FILE_COPY_RANGE, dst, dst_off + done, src, src_off + done, part);
+
+		if (n > (int64_t)part)
+			n = fail(-EPROTO, "copy: the server says it copied more than it was asked to");
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += (size_t)n;
+		if ((uint64_t)n < part)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+int64_t client_file_seek(struct lh_file *file, uint64_t off, int whence)
+{
+	union proto_body body = {.file_seek = {.handle = file->handle,
+					       .off = off,
+					       .whence = whence == SEEK_HOLE ? PROTO_SEEK_HOLE : PROTO_SEEK_DATA}};
+	struct call call;
+	int64_t n;
+
+	call_init(&call);
+	n = conn_call(file->head.fs->conn, &call, PROTO_FILE_SEEK, 0, &body);
+	if (!n && call.reply.count.count > INT64_MAX)
+		n = fail(-EPROTO, "seek: the server's offset is in no file");
+	else if (!n)
+		n = (int64_t)call.reply.count.count;
+	call_fini(&call);
+	return n;
+}
+
+int client_file_link(struct lh_file *file, const char *to)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.file_link = {.handle = file->handle, .path = proto_str_of(to)}};
+
+	return conn_do(fs->conn, PROTO_FILE_LINK, client_flags(fs), &body);
+}
+
+static_assert(API_SET_MODE == PROTO_SET_MODE && API_SET_UID == PROTO_SET_UID && API_SET_GID == PROTO_SET_GID &&
+		  API_SET_ATIME == PROTO_SET_ATIME && API_SET_MTIME == PROTO_SET_MTIME,
+	      "same bits");
+
+int client_file_setattr(struct lh_file *file, const struct api_setattr *set)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.file_setattr = {.handle = file->handle,
+						  .mask = set->mask,
+						  .mode = set->mode,
+						  .uid = set->uid,
+						  .gid = set->gid,
+						  .atime_ns = set->atime_ns,
+						  .mtime_ns = set->mtime_ns}};
+
+	return conn_do(fs->conn, PROTO_FILE_SETATTR, client_flags(fs), &body);
+}
+
+int client_file_defragment(struct lh_file *file, uint64_t extents[2])
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.handle = {.handle = file->handle}};
+	struct call call;
+	int err;
+
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_FILE_DEFRAGMENT, client_flags(fs), &body);
+	if (!err) {
+		extents[0] = call.reply.defragmented.before;
+		extents[1] = call.reply.defragmented.after;
+	}
+	call_fini(&call);
+	return err;
 }
 
 int64_t client_file_relocate(struct lh_file *file, uint64_t off, uint64_t len)

@@ -28,6 +28,9 @@ void client_stat_of(const struct proto_attr *a, struct lh_stat *out)
 	out->mtime_ns = a->mtime_ns;
 	out->ctime_ns = a->ctime_ns;
 	out->btime_ns = a->btime_ns;
+	out->rdev = a->rdev;
+	out->flags = a->flags;
+	out->tree = a->tree;
 }
 
 int client_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out)
@@ -112,9 +115,9 @@ int client_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode)
 	return conn_do(fs->conn, PROTO_PATH_CHMOD, client_flags(fs), &body);
 }
 
-int client_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid)
+int client_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid)
 {
-	union proto_body body = {.chown = {.uid = uid, .gid = gid, .path = proto_str_of(path)}};
+	union proto_body body = {.chown = {.uid = uid, .gid = gid, .follow = follow, .path = proto_str_of(path)}};
 
 	return conn_do(fs->conn, PROTO_PATH_CHOWN, client_flags(fs), &body);
 }
@@ -125,6 +128,75 @@ int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64
 	    .set_times = {.atime_ns = atime_ns, .mtime_ns = mtime_ns, .follow = follow, .path = proto_str_of(path)}};
 
 	return conn_do(fs->conn, PROTO_PATH_SET_TIMES, client_flags(fs), &body);
+}
+
+int client_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev)
+{
+	union proto_body body = {.mknod = {.mode = mode, .rdev = rdev, .path = proto_str_of(path)}};
+
+	return conn_do(fs->conn, PROTO_PATH_MKNOD, client_flags(fs), &body);
+}
+
+/* --- extended attributes --- */
+
+/* GET and LIST. */
+static ssize_t xattr_get(struct lh_fs *fs, unsigned type, const union proto_body *body, void *value, size_t size)
+{
+	const struct proto_xattr *got;
+	struct call call;
+	ssize_t n;
+
+	call_init(&call);
+	n = conn_call(fs->conn, &call, type, 0, body);
+	got = &call.reply.xattr;
+	if (!n && size && (got->value.len != got->length || got->length > size))
+		n = fail(-EPROTO, "the server sent another number of bytes than it said, or than were asked for");
+	if (!n && size && got->length)
+		memcpy(value, got->value.bytes, got->length);
+	if (!n)
+		n = (ssize_t)got->length;
+	call_fini(&call);
+	return n;
+}
+
+ssize_t client_path_getxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value,
+			     size_t size)
+{
+	union proto_body body = {.xattr_get = {.follow = follow,
+					       .room = (uint32_t)min_u64(size, PROTO_VALUE_MAX),
+					       .path = proto_str_of(path),
+					       .name = proto_str_of(name)}};
+
+	return xattr_get(fs, PROTO_PATH_GETXATTR, &body, value, size);
+}
+
+int client_path_setxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, const void *value,
+			 size_t size, unsigned flags)
+{
+	union proto_body body = {.xattr_set = {.follow = follow,
+					       .flags = flags,
+					       .path = proto_str_of(path),
+					       .name = proto_str_of(name),
+					       .value = {.bytes = value, .len = (uint32_t)size}}};
+
+	return conn_do(fs->conn, PROTO_PATH_SETXATTR, client_flags(fs), &body);
+}
+
+ssize_t client_path_listxattr(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size)
+{
+	union proto_body body = {.xattr_get = {.follow = follow,
+					       .room = (uint32_t)min_u64(size, PROTO_VALUE_MAX),
+					       .path = proto_str_of(path)}};
+
+	return xattr_get(fs, PROTO_PATH_LISTXATTR, &body, names, size);
+}
+
+int client_path_removexattr(struct lh_fs *fs, const char *path, bool follow, const char *name)
+{
+	union proto_body body = {
+	    .xattr_get = {.follow = follow, .path = proto_str_of(path), .name = proto_str_of(name)}};
+
+	return conn_do(fs->conn, PROTO_PATH_REMOVEXATTR, client_flags(fs), &body);
 }
 
 /* --- directories --- */

@@ -104,13 +104,27 @@ int local_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter)
 			    filter->by_uid ? filter->uid : UINT32_MAX, asked_by);
 }
 
-int local_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out)
+static void stats_add(struct lh_lease_stats *out, struct fabric_target *target)
 {
 	struct fabric_stats f;
+
+	fabric_stats_read(target, &f);
+	out->direct_reads += f.read_ops;
+	out->direct_writes += f.write_ops;
+	out->direct_read_bytes += f.read_bytes;
+	out->direct_write_bytes += f.write_bytes;
+	out->refused += f.refused;
+	out->protocol_errors += f.protocol_errors;
+}
+
+int local_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out)
+{
+	uint32_t size = out->size;
 	struct lease_stats s;
 
+	memset(out, 0, sizeof(*out));
+	out->size = size;
 	lease_stats_read(fs_arbiter(fs->fs), &s);
-	fabric_stats_read(fs->target, &f);
 	out->grants = s.grants;
 	out->releases = s.releases;
 	out->recalls = s.recalls;
@@ -120,12 +134,11 @@ int local_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out)
 	out->leases = s.leases;
 	out->sessions = s.sessions;
 	out->pinned_bytes = s.pinned_bytes;
-	out->direct_reads = f.read_ops;
-	out->direct_writes = f.write_ops;
-	out->direct_read_bytes = f.read_bytes;
-	out->direct_write_bytes = f.write_bytes;
-	out->refused = f.refused;
-	out->protocol_errors = f.protocol_errors;
+	stats_add(out, fs->target);
+	lock_take(&fs->table);
+	for (const struct local_served *served = fs->served; served != NULL; served = served->next)
+		stats_add(out, served->target);
+	lock_drop(&fs->table);
 	return 0;
 }
 

@@ -3,7 +3,6 @@
 #include "local/local.h"
 
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -91,14 +90,9 @@ int local_file_truncate(struct lh_file *file, uint64_t size)
 	return fs_truncate(file->handle, local_who(file->fs), size);
 }
 
-int local_file_punch(struct lh_file *file, uint64_t off, uint64_t len)
+int local_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t len)
 {
-	return fs_allocate(file->handle, local_who(file->fs), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
-}
-
-int local_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size)
-{
-	return fs_allocate(file->handle, local_who(file->fs), keep_size ? FALLOC_FL_KEEP_SIZE : 0, off, len);
+	return fs_allocate(file->handle, local_who(file->fs), mode, off, len);
 }
 
 int local_file_sync(struct lh_file *file)
@@ -111,6 +105,52 @@ int local_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file
 	if (dst->fs != src->fs)
 		return fail(-EXDEV, "clone: the two files are of different filesystems");
 	return fs_clone_range(dst->handle, dst_off, src->handle, src_off, len, local_who(dst->fs));
+}
+
+int local_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len)
+{
+	return fs_dedupe_range(dst->handle, dst_off, src->handle, src_off, len, local_who(dst->fs));
+}
+
+int local_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len)
+{
+	return fs_exchange_range(a->handle, a_off, b->handle, b_off, len, local_who(a->fs));
+}
+
+ssize_t local_file_copy_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, size_t len)
+{
+	return fs_copy_range(dst->handle, dst_off, src->handle, src_off, len, local_who(dst->fs));
+}
+
+int64_t local_file_seek(struct lh_file *file, uint64_t off, int whence)
+{
+	return fs_seek(file->handle, off, whence);
+}
+
+int local_file_link(struct lh_file *file, const char *to)
+{
+	return fs_link_handle(file->handle, local_who(file->fs), to);
+}
+
+static_assert(API_SET_MODE == FS_SET_MODE && API_SET_UID == FS_SET_UID && API_SET_GID == FS_SET_GID &&
+		  API_SET_ATIME == FS_SET_ATIME && API_SET_MTIME == FS_SET_MTIME,
+	      "same bits");
+
+int local_file_setattr(struct lh_file *file, const struct api_setattr *in)
+{
+	struct fs_setattr set = {.mask = in->mask,
+				 .mode = in->mode,
+				 .uid = in->uid,
+				 .gid = in->gid,
+				 .atime_ns = in->atime_ns,
+				 .mtime_ns = in->mtime_ns};
+
+	return fs_fsetattr(file->handle, local_who(file->fs), &set);
+}
+
+int local_file_defragment(struct lh_file *file, uint64_t extents[2])
+{
+	return fs_defragment(file->handle, local_who(file->fs), &extents[0], &extents[1]);
 }
 
 int64_t local_file_relocate(struct lh_file *file, uint64_t off, uint64_t len)

@@ -112,6 +112,7 @@ struct lh_fs {
 	atomic_uint open_handles;
 
 	struct lock table;
+	struct local_served *served; /* by servers of this process */
 	struct part_tree parts;
 	struct part_list pending;
 	struct cond wake;
@@ -181,10 +182,16 @@ int local_file_stat(struct lh_file *file, struct lh_stat *out);
 ssize_t local_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off);
 ssize_t local_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
 int local_file_truncate(struct lh_file *file, uint64_t size);
-int local_file_punch(struct lh_file *file, uint64_t off, uint64_t len);
-int local_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
+int local_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t len);
 int local_file_sync(struct lh_file *file);
 int local_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+int local_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len);
+int local_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len);
+ssize_t local_file_copy_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, size_t len);
+int64_t local_file_seek(struct lh_file *file, uint64_t off, int whence);
+int local_file_link(struct lh_file *file, const char *to);
+int local_file_setattr(struct lh_file *file, const struct api_setattr *set);
+int local_file_defragment(struct lh_file *file, uint64_t extents[2]);
 int64_t local_file_relocate(struct lh_file *file, uint64_t off, uint64_t len);
 int local_file_extents(struct lh_file *file, uint64_t off, uint64_t len, struct lh_extent *out, unsigned max);
 
@@ -199,12 +206,30 @@ int local_path_link(struct lh_fs *fs, const char *from, const char *to);
 int local_path_symlink(struct lh_fs *fs, const char *target, const char *path);
 ssize_t local_path_readlink(struct lh_fs *fs, const char *path, char *buf, size_t size);
 int local_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode);
-int local_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid);
+int local_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid);
+int local_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev);
+ssize_t local_path_getxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value,
+			    size_t size);
+int local_path_setxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, const void *value,
+			size_t size, unsigned flags);
+ssize_t local_path_listxattr(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size);
+int local_path_removexattr(struct lh_fs *fs, const char *path, bool follow, const char *name);
 int local_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
 int local_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out);
 int local_dir_next(struct lh_dir *dir, struct lh_dirent *out);
 void local_dir_seek(struct lh_dir *dir, uint64_t cookie);
 void local_dir_close(struct lh_dir *dir);
+
+/* space.c: snapshots, limits, the size of the pool. */
+int local_fs_snapshot(struct lh_fs *fs, const char *from, const char *to, unsigned flags);
+int local_fs_snapshot_delete(struct lh_fs *fs, const char *path);
+int local_fs_snapshots(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_snapshot_info *info), void *ctx);
+int local_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+int local_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+int local_fs_limits(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_limit *limit), void *ctx);
+int local_fs_resize(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
+int local_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len, void (*each)(void *ctx, const struct lh_loss *loss),
+		      void *ctx);
 
 /* admin.c: who holds what, statistics, trace. */
 int local_fs_stat(struct lh_fs *fs, struct lh_statfs *out);

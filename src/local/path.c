@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "base/error.h"
 
@@ -25,6 +26,10 @@ void local_stat_of(const struct fs_attr *attr, struct lh_stat *out)
 	out->mtime_ns = attr->mtime_ns;
 	out->ctime_ns = attr->ctime_ns;
 	out->btime_ns = attr->btime_ns;
+	out->rdev = attr->rdev;
+	static_assert(LH_STAT_SNAPSHOT == FS_ATTR_SNAPSHOT && LH_STAT_READ_ONLY == FS_ATTR_READ_ONLY, "same bits");
+	out->flags = attr->flags;
+	out->tree = attr->tree;
 }
 
 int local_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out)
@@ -81,7 +86,7 @@ int local_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode)
 	return fs_setattr(fs->fs, local_who(fs), path, true, &set);
 }
 
-int local_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t gid)
+int local_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid)
 {
 	struct fs_setattr set = {.uid = uid, .gid = gid};
 
@@ -89,7 +94,34 @@ int local_path_chown(struct lh_fs *fs, const char *path, uint32_t uid, uint32_t 
 		set.mask |= FS_SET_UID;
 	if (gid != UINT32_MAX)
 		set.mask |= FS_SET_GID;
-	return fs_setattr(fs->fs, local_who(fs), path, true, &set);
+	return fs_setattr(fs->fs, local_who(fs), path, follow, &set);
+}
+
+int local_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev)
+{
+	return fs_mknod(fs->fs, local_who(fs), path, mode, rdev);
+}
+
+ssize_t local_path_getxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value, size_t size)
+{
+	return fs_xattr_get(fs->fs, local_who(fs), path, follow, name, value, size);
+}
+
+int local_path_setxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, const void *value,
+			size_t size, unsigned flags)
+{
+	static_assert(LH_XATTR_CREATE == XATTR_CREATE && LH_XATTR_REPLACE == XATTR_REPLACE, "same bits");
+	return fs_xattr_set(fs->fs, local_who(fs), path, follow, name, value, size, (int)flags);
+}
+
+ssize_t local_path_listxattr(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size)
+{
+	return fs_xattr_list(fs->fs, local_who(fs), path, follow, names, size);
+}
+
+int local_path_removexattr(struct lh_fs *fs, const char *path, bool follow, const char *name)
+{
+	return fs_xattr_remove(fs->fs, local_who(fs), path, follow, name);
 }
 
 int local_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns)

@@ -168,11 +168,17 @@ free_fs:
 int local_close(struct lh_fs *fs)
 {
 	unsigned open = atomic_load(&fs->open_handles);
+	bool served;
 	int err;
 
 	if (open > 0)
 		return fail(-EBUSY, "%s: %u files, directories or queues are still open; close them first",
 			    fs->pool->name, open);
+	lock_take(&fs->table);
+	served = fs->served != NULL;
+	lock_drop(&fs->table);
+	if (served)
+		return fail(-EBUSY, "%s: a server still runs on it; stop it first", fs->pool->name);
 	local_healer_stop(fs);
 	lease_session_close(fs->session);
 	assert(RB_EMPTY(&fs->parts));
@@ -183,6 +189,25 @@ int local_close(struct lh_fs *fs)
 	lock_destroy(&fs->table);
 	free(fs);
 	return err;
+}
+
+void local_serve_begin(struct lh_fs *fs, struct local_served *served)
+{
+	lock_take(&fs->table);
+	served->next = fs->served;
+	fs->served = served;
+	lock_drop(&fs->table);
+}
+
+void local_serve_end(struct lh_fs *fs, struct local_served *served)
+{
+	struct local_served **at = &fs->served;
+
+	lock_take(&fs->table);
+	while (*at != served)
+		at = &(*at)->next;
+	*at = served->next;
+	lock_drop(&fs->table);
 }
 
 struct fs *local_fs(struct lh_fs *fs)

@@ -361,13 +361,14 @@ static int encode_shape(struct cursor *c, const struct shape *shape, const void 
 }
 
 /* Data is always the last field, so that head_only leaves out a tail. */
-static uint32_t data_len(const struct shape *shape, const union proto_body *body)
+const struct proto_data *proto_tail(const struct proto_header *h, const union proto_body *body)
 {
-	const struct field *last = shape->count ? &shape->fields[shape->count - 1] : NULL;
+	const struct shape *shape = proto_body_shape(h);
+	const struct field *last = shape && shape->count ? &shape->fields[shape->count - 1] : NULL;
 
 	if (!last || last->kind != FIELD_DATA)
-		return 0;
-	return ((const struct proto_data *)((const char *)body + last->offset))->len;
+		return NULL;
+	return (const struct proto_data *)((const char *)body + last->offset);
 }
 
 static ssize_t encode(const struct proto_header *h, const union proto_body *body, void *buf, size_t cap, bool head_only)
@@ -380,6 +381,7 @@ static ssize_t encode(const struct proto_header *h, const union proto_body *body
 				.wh_seq = le64_of(h->seq),
 				.wh_epoch = le64_of(h->epoch),
 				.wh_status = le32_of(h->status)};
+	const struct proto_data *tail;
 	size_t written;
 	int err;
 
@@ -387,13 +389,14 @@ static ssize_t encode(const struct proto_header *h, const union proto_body *body
 		return -EINVAL;
 	if (!body)
 		body = &nothing;
+	tail = head_only ? proto_tail(h, body) : NULL;
 	if (!put(&c, &w, sizeof(w)))
 		return -EMSGSIZE;
 	err = encode_shape(&c, shape, body, head_only);
 	if (err)
 		return err;
 	written = cap - c.left;
-	w.wh_length = le32_of((uint32_t)written + (head_only ? data_len(shape, body) : 0));
+	w.wh_length = le32_of((uint32_t)written + (tail ? tail->len : 0));
 	memcpy(buf, &w.wh_length, sizeof(w.wh_length));
 	return (ssize_t)written;
 }
@@ -499,4 +502,19 @@ bool proto_dirent_next(const struct proto_list *l, uint32_t *cursor, struct prot
 bool proto_lease_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_lease_info *out)
 {
 	return proto_element_next(l, &proto_shape_lease_info, cursor, out);
+}
+
+bool proto_snapshot_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_snapshot_info *out)
+{
+	return proto_element_next(l, &proto_shape_snapshot_info, cursor, out);
+}
+
+bool proto_limit_next(const struct proto_list *l, uint32_t *cursor, struct proto_limit *out)
+{
+	return proto_element_next(l, &proto_shape_limit, cursor, out);
+}
+
+bool proto_lost_next(const struct proto_list *l, uint32_t *cursor, struct proto_lost *out)
+{
+	return proto_element_next(l, &proto_shape_lost, cursor, out);
 }

@@ -34,6 +34,12 @@
 #define PROTO_EXTENTS_MAX 1024u
 #define PROTO_DIRENTS_MAX 256u
 #define PROTO_LEASES_MAX  256u
+#define PROTO_VALUE_MAX   65536u /* of one extended attribute, and of a list of their names */
+#define PROTO_SHOTS_MAX   64u    /* snapshots of one message */
+#define PROTO_LIMITS_MAX  512u
+#define PROTO_LOSSES_MAX  64u
+/* A DEDUPE_RANGE compares and a COPY_RANGE copies no more at once, so that no request holds a worker for long. */
+#define PROTO_STRETCH_MAX ((uint64_t)1 << 30)
 /* No message is longer: a WRITE or a READ's answer. */
 #define PROTO_MESSAGE_MAX (PROTO_HEADER_SIZE + 64u + PROTO_DATA_MAX)
 
@@ -60,6 +66,14 @@
 	X(FS_LEASES, 18, fs_leases, lease_list)                                                                        \
 	X(FS_REVOKE, 19, fs_revoke, count)                                                                             \
 	X(FS_LEASE_STATS, 20, empty, lease_stats)                                                                      \
+	X(FS_SNAPSHOT, 21, rename, empty)                                                                              \
+	X(FS_SNAPSHOT_DELETE, 22, path, empty)                                                                         \
+	X(FS_SNAPSHOTS, 23, after, snapshots)                                                                          \
+	X(FS_LIMIT_SET, 24, limit_ask, limit)                                                                          \
+	X(FS_LIMIT_GET, 25, limit_ask, limit)                                                                          \
+	X(FS_LIMITS, 26, after, limits)                                                                                \
+	X(FS_RESIZE, 27, resize, empty)                                                                                \
+	X(FS_EVACUATE, 28, evacuate, count)                                                                            \
 	X(PATH_STAT, 32, path_stat, attr)                                                                              \
 	X(PATH_MKDIR, 33, path_mode, empty)                                                                            \
 	X(PATH_RMDIR, 34, path, empty)                                                                                 \
@@ -71,6 +85,11 @@
 	X(PATH_CHMOD, 40, path_mode, empty)                                                                            \
 	X(PATH_CHOWN, 41, chown, empty)                                                                                \
 	X(PATH_SET_TIMES, 42, set_times, empty)                                                                        \
+	X(PATH_MKNOD, 43, mknod, empty)                                                                                \
+	X(PATH_GETXATTR, 44, xattr_get, xattr)                                                                         \
+	X(PATH_SETXATTR, 45, xattr_set, empty)                                                                         \
+	X(PATH_LISTXATTR, 46, xattr_get, xattr)                                                                        \
+	X(PATH_REMOVEXATTR, 47, xattr_get, empty)                                                                      \
 	X(DIR_OPEN, 48, path, opened)                                                                                  \
 	X(DIR_READ, 49, dir_read, dirents)                                                                             \
 	X(DIR_CLOSE, 50, handle, empty)                                                                                \
@@ -80,18 +99,26 @@
 	X(FILE_READ, 67, file_read, data)                                                                              \
 	X(FILE_WRITE, 68, file_write, count)                                                                           \
 	X(FILE_TRUNCATE, 69, file_truncate, empty)                                                                     \
-	X(FILE_PUNCH, 70, file_range, empty)                                                                           \
 	X(FILE_ALLOCATE, 71, file_allocate, empty)                                                                     \
 	X(FILE_SYNC, 72, handle, empty)                                                                                \
 	X(FILE_CLONE_RANGE, 73, clone_range, empty)                                                                    \
 	X(FILE_RELOCATE, 74, file_range, count)                                                                        \
 	X(FILE_EXTENTS, 75, file_extents, extents)                                                                     \
+	X(FILE_DEDUPE_RANGE, 76, clone_range, count)                                                                   \
+	X(FILE_EXCHANGE_RANGE, 77, clone_range, empty)                                                                 \
+	X(FILE_COPY_RANGE, 78, clone_range, count)                                                                     \
+	X(FILE_SEEK, 79, file_seek, count)                                                                             \
 	X(LEASE_GET, 80, lease_get, lease_granted)                                                                     \
 	X(LEASE_RELEASE, 81, lease_release, empty)                                                                     \
 	X(LEASE_COMMIT, 82, file_range, committed)                                                                     \
+	X(FILE_LINK, 83, file_link, empty)                                                                             \
+	X(FILE_SETATTR, 84, file_setattr, empty)                                                                       \
+	X(FILE_DEFRAGMENT, 85, handle, defragmented)                                                                   \
 	X(RECALL, 96, recall, none)                                                                                    \
 	X(REVOKED, 97, recall, none)                                                                                   \
-	X(LAYOUT, 98, layout, none)
+	X(LAYOUT, 98, layout, none)                                                                                    \
+	X(PROGRESS, 99, progress, none)                                                                                \
+	X(LOSS, 100, loss, none)
 
 enum proto_type {
 #define X(name, number, request, reply) PROTO_##name = number,
@@ -154,6 +181,22 @@ struct proto_lease_info {
 	uint64_t bytes, pinned_bytes, age_ns, recall_left_ns;
 	struct proto_str host;
 };
+struct proto_snapshot_info {
+	uint64_t ino, inodes, blocks;
+	int64_t created_ns;
+	uint32_t read_only;
+	struct proto_str path;
+};
+struct proto_limit {
+	uint32_t kind, id; /* LH_LIMIT_*; uid or tree */
+	uint64_t ino;
+	uint64_t bytes, inodes, bytes_used, inodes_used;
+};
+struct proto_lost {
+	uint64_t ino;
+	struct proto_range range;
+	struct proto_str path;
+};
 
 /* --- messages --- */
 
@@ -175,7 +218,8 @@ enum proto_kind { PROTO_DRAIN = 0, PROTO_STOP = 1 };
 #define PROTO_O_APPEND    32u
 #define PROTO_O_NOFOLLOW  64u
 #define PROTO_O_DIRECTORY 128u
-#define PROTO_O_ALL       255u
+#define PROTO_O_TMPFILE   256u /* path is the directory */
+#define PROTO_O_ALL       511u
 
 #define PROTO_BYE_REASONS(X)                                                                                           \
 	X(CLOSED, "the peer is leaving")                                                                               \
@@ -252,11 +296,40 @@ struct proto_fs_revoke {
 	struct proto_str path; /* empty: does not filter */
 };
 struct proto_count {
-	uint64_t count; /* revoked leases; written bytes; moved blocks */
+	uint64_t
+	    count; /* revoked leases; written or copied bytes; moved blocks; losses; 1: contents differ; an offset */
 };
 struct proto_lease_stats {
 	uint64_t grants, releases, recalls, breaks, released_in_time, forced, leases, sessions, pinned_bytes;
 	uint64_t direct_reads, direct_writes, direct_read_bytes, direct_write_bytes, refused, protocol_errors;
+};
+/* FS_SNAPSHOTS: by ino, kind is 0. FS_LIMITS: by kind and id. What is above these; all 0 at first. */
+struct proto_after {
+	uint32_t kind;
+	uint64_t number;
+};
+struct proto_snapshots {
+	uint32_t more;
+	struct proto_list snapshots; /* struct proto_snapshot_info, by ino */
+};
+struct proto_limit_ask {
+	uint32_t kind, id; /* LH_LIMIT_* */
+	uint64_t bytes, inodes;
+	struct proto_str path; /* of a tree; empty: none */
+};
+struct proto_limit_reply {
+	struct proto_limit limit;
+};
+struct proto_limits {
+	uint32_t more;
+	struct proto_list limits; /* struct proto_limit, by kind and id */
+};
+
+struct proto_resize {
+	uint64_t bytes;
+};
+struct proto_evacuate {
+	struct proto_range range; /* of the pool's bytes */
 };
 
 struct proto_path {
@@ -280,6 +353,7 @@ struct proto_two_paths {
 };
 struct proto_chown {
 	uint32_t uid, gid; /* UINT32_MAX: unchanged */
+	uint32_t follow;
 	struct proto_str path;
 };
 struct proto_set_times {
@@ -295,6 +369,30 @@ struct proto_attr {
 	uint32_t mode, nlink, uid, gid;
 	uint64_t size, blocks;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	uint64_t rdev;
+	uint32_t flags; /* LH_STAT_* */
+	uint32_t tree;
+};
+struct proto_mknod {
+	uint32_t mode; /* with the type */
+	uint64_t rdev;
+	struct proto_str path;
+};
+/* GET, LIST, REMOVE; LIST has no name, REMOVE no room. */
+struct proto_xattr_get {
+	uint32_t follow;
+	uint32_t room; /* 0: only the length is wanted; else at most PROTO_VALUE_MAX */
+	struct proto_str path, name;
+};
+struct proto_xattr {
+	uint32_t length;
+	struct proto_data value; /* empty when only the length was wanted */
+};
+struct proto_xattr_set {
+	uint32_t follow;
+	uint32_t flags; /* LH_XATTR_* */
+	struct proto_str path, name;
+	struct proto_data value;
 };
 
 struct proto_handle {
@@ -332,7 +430,7 @@ struct proto_data_reply {
 struct proto_file_truncate {
 	uint64_t handle, size;
 };
-/* PUNCH, RELOCATE, COMMIT */
+/* RELOCATE, COMMIT */
 struct proto_file_range {
 	uint64_t handle;
 	struct proto_range range;
@@ -340,8 +438,9 @@ struct proto_file_range {
 struct proto_file_allocate {
 	uint64_t handle;
 	struct proto_range range;
-	uint32_t keep_size;
+	uint32_t mode; /* FALLOC_FL_* of Linux */
 };
+/* CLONE, DEDUPE, COPY; EXCHANGE: dst is a, src is b. */
 struct proto_clone_range {
 	uint64_t dst, dst_off, src, src_off, len;
 };
@@ -352,6 +451,30 @@ struct proto_file_extents {
 };
 struct proto_extents {
 	struct proto_list extents; /* struct proto_extent; as many as max: there may be more */
+};
+enum proto_whence { PROTO_SEEK_DATA = 0, PROTO_SEEK_HOLE = 1 };
+struct proto_file_seek {
+	uint64_t handle, off;
+	uint32_t whence; /* enum proto_whence */
+};
+struct proto_file_link {
+	uint64_t handle;
+	struct proto_str path;
+};
+#define PROTO_SET_MODE  1u
+#define PROTO_SET_UID   2u
+#define PROTO_SET_GID   4u
+#define PROTO_SET_ATIME 8u
+#define PROTO_SET_MTIME 16u
+#define PROTO_SET_ALL   31u
+struct proto_file_setattr {
+	uint64_t handle;
+	uint32_t mask; /* PROTO_SET_* */
+	uint32_t mode, uid, gid;
+	int64_t atime_ns, mtime_ns; /* INT64_MIN: now */
+};
+struct proto_defragmented {
+	uint64_t before, after; /* runs */
 };
 
 struct proto_lease_get {
@@ -394,6 +517,17 @@ struct proto_layout {
 	uint32_t seq;
 	struct proto_range range;
 	struct proto_list runs;
+};
+
+/* How far a long request has come. */
+struct proto_progress {
+	uint64_t request; /* its sequence */
+	uint64_t done, total;
+};
+/* What an EVACUATE could not save; before its reply. */
+struct proto_loss {
+	uint64_t request;
+	struct proto_list losses; /* struct proto_lost */
 };
 
 /* Every body. The member is the one that PROTO_TYPES names for (type, REPLY), `error` for a reply with a status. */
@@ -439,6 +573,23 @@ union proto_body {
 	struct proto_committed committed;
 	struct proto_recall recall;
 	struct proto_layout layout;
+	struct proto_after after;
+	struct proto_snapshots snapshots;
+	struct proto_limit_ask limit_ask;
+	struct proto_limit_reply limit;
+	struct proto_limits limits;
+	struct proto_resize resize;
+	struct proto_evacuate evacuate;
+	struct proto_mknod mknod;
+	struct proto_xattr_get xattr_get;
+	struct proto_xattr xattr;
+	struct proto_xattr_set xattr_set;
+	struct proto_file_seek file_seek;
+	struct proto_file_link file_link;
+	struct proto_file_setattr file_setattr;
+	struct proto_defragmented defragmented;
+	struct proto_progress progress;
+	struct proto_loss loss;
 };
 
 /* bytes: PROTO_HEADER_SIZE of them. NULL, or the rule that they break (magic of the type, flags, length over the type's
@@ -456,6 +607,8 @@ ssize_t proto_encode(const struct proto_header *h, const union proto_body *body,
  * returns that length; the caller sends body's data.bytes behind it.
  */
 ssize_t proto_encode_head(const struct proto_header *h, const union proto_body *body, void *buf, size_t cap);
+/* The data that the message ends in; NULL when it has none. */
+const struct proto_data *proto_tail(const struct proto_header *h, const union proto_body *body);
 /* The longest message of this type, header included; 0: unknown type (or no such direction). */
 uint32_t proto_length_max(unsigned type, unsigned flags);
 
@@ -464,6 +617,9 @@ bool proto_run_next(const struct proto_list *l, uint32_t *cursor, struct proto_r
 bool proto_extent_next(const struct proto_list *l, uint32_t *cursor, struct proto_extent *out);
 bool proto_dirent_next(const struct proto_list *l, uint32_t *cursor, struct proto_dirent *out);
 bool proto_lease_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_lease_info *out);
+bool proto_snapshot_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_snapshot_info *out);
+bool proto_limit_next(const struct proto_list *l, uint32_t *cursor, struct proto_limit *out);
+bool proto_lost_next(const struct proto_list *l, uint32_t *cursor, struct proto_lost *out);
 
 /* "LEASE_GET"; "?" for an unknown one. */
 const char *proto_type_name(unsigned type);

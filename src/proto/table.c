@@ -19,12 +19,13 @@
 #define B16(f)         FIELD(proto_body, B16, 16, f, 0, 0, NULL)
 #define RNG(f)         FIELD(proto_body, RANGE, 16, f, 0, 0, NULL)
 #define STR(f, max)    FIELD(proto_body, STR, sizeof(struct proto_str), f, 0, max, NULL)
-#define DAT(f)         FIELD(proto_body, DATA, sizeof(struct proto_data), f, 0, PROTO_DATA_MAX, NULL)
+#define DAT(f, max)    FIELD(proto_body, DATA, sizeof(struct proto_data), f, 0, max, NULL)
 #define LST(f, max, s) FIELD(proto_body, LIST, sizeof(struct proto_list), f, 0, max, &(s))
 
 #define EU32(f)       FIELD(proto_element, U32, 4, f, 0, UINT32_MAX, NULL)
 #define EVAL(f, l, h) FIELD(proto_element, U32, 4, f, l, h, NULL)
 #define EU64(f)       FIELD(proto_element, U64, 8, f, 0, 0, NULL)
+#define EI64(f)       FIELD(proto_element, I64, 8, f, 0, 0, NULL)
 #define EI32(f)       FIELD(proto_element, I32, 4, f, 0, 0, NULL)
 #define ERNG(f)       FIELD(proto_element, RANGE, 16, f, 0, 0, NULL)
 #define ESTR(f, l, h) FIELD(proto_element, STR, sizeof(struct proto_str), f, l, h, NULL)
@@ -52,6 +53,15 @@ ELEMENT(lease_info, false, EU64(lease_info.number), EU64(lease_info.ino), EU64(l
 	EI32(lease_info.pid), ERNG(lease_info.range), EU64(lease_info.bytes), EU64(lease_info.pinned_bytes),
 	EU64(lease_info.age_ns), EU64(lease_info.recall_left_ns), ESTR(lease_info.host, 0, PROTO_HOST_MAX));
 
+ELEMENT(snapshot_info, false, EU64(snapshot_info.ino), EU64(snapshot_info.inodes), EU64(snapshot_info.blocks),
+	EI64(snapshot_info.created_ns), EVAL(snapshot_info.read_only, 0, 1),
+	ESTR(snapshot_info.path, 0, PROTO_PATH_MAX));
+#define LIMIT_MIN 1u
+#define LIMIT_MAX 2u
+ELEMENT(limit, false, EVAL(limit.kind, LIMIT_MIN, LIMIT_MAX), EU32(limit.id), EU64(limit.ino), EU64(limit.bytes),
+	EU64(limit.inodes), EU64(limit.bytes_used), EU64(limit.inodes_used));
+ELEMENT(lost, false, EU64(lost.ino), ERNG(lost.range), ESTR(lost.path, 0, PROTO_PATH_MAX));
+
 static const struct field fields_error[] = {STR(error.text, PROTO_TEXT_MAX)};
 const struct shape proto_shape_error = SHAPE(fields_error);
 static const struct shape shape_empty;
@@ -78,19 +88,42 @@ MESSAGE(lease_stats, STAT(grants), STAT(releases), STAT(recalls), STAT(breaks), 
 	STAT(leases), STAT(sessions), STAT(pinned_bytes), STAT(direct_reads), STAT(direct_writes),
 	STAT(direct_read_bytes), STAT(direct_write_bytes), STAT(refused), STAT(protocol_errors));
 
+MESSAGE(after, VAL(after.kind, 0, LIMIT_MAX), U64(after.number));
+MESSAGE(snapshots, VAL(snapshots.more, 0, 1), LST(snapshots.snapshots, PROTO_SHOTS_MAX, proto_shape_snapshot_info));
+MESSAGE(limit_ask, VAL(limit_ask.kind, LIMIT_MIN, LIMIT_MAX), U32(limit_ask.id), U64(limit_ask.bytes),
+	U64(limit_ask.inodes), STR(limit_ask.path, PROTO_PATH_MAX));
+#define LIMIT(f) U64(limit.limit.f)
+static const struct field fields_limit_reply[] = {VAL(limit.limit.kind, LIMIT_MIN, LIMIT_MAX),
+						  U32(limit.limit.id),
+						  LIMIT(ino),
+						  LIMIT(bytes),
+						  LIMIT(inodes),
+						  LIMIT(bytes_used),
+						  LIMIT(inodes_used)};
+static const struct shape shape_limit = SHAPE(fields_limit_reply);
+MESSAGE(limits, VAL(limits.more, 0, 1), LST(limits.limits, PROTO_LIMITS_MAX, proto_shape_limit));
+MESSAGE(resize, U64(resize.bytes));
+MESSAGE(evacuate, RNG(evacuate.range));
+
 MESSAGE(path, STR(path.path, PROTO_PATH_MAX));
 MESSAGE(path_stat, VAL(path_stat.follow, 0, 1), STR(path_stat.path, PROTO_PATH_MAX));
 MESSAGE(path_mode, U32(path_mode.mode), STR(path_mode.path, PROTO_PATH_MAX));
 MESSAGE(rename, VAL(rename.flags, 0, 3), STR(rename.from, PROTO_PATH_MAX), STR(rename.to, PROTO_PATH_MAX));
 MESSAGE(two_paths, STR(two_paths.from, PROTO_PATH_MAX), STR(two_paths.to, PROTO_PATH_MAX));
-MESSAGE(chown, U32(chown.uid), U32(chown.gid), STR(chown.path, PROTO_PATH_MAX));
+MESSAGE(chown, U32(chown.uid), U32(chown.gid), VAL(chown.follow, 0, 1), STR(chown.path, PROTO_PATH_MAX));
 MESSAGE(set_times, I64(set_times.atime_ns), I64(set_times.mtime_ns), VAL(set_times.follow, 0, 1),
 	STR(set_times.path, PROTO_PATH_MAX));
 MESSAGE(target, STR(target.target, PROTO_PATH_MAX));
 #define ATTR(a)                                                                                                        \
 	U64(a.ino), U32(a.mode), U32(a.nlink), U32(a.uid), U32(a.gid), U64(a.size), U64(a.blocks), I64(a.atime_ns),    \
-	    I64(a.mtime_ns), I64(a.ctime_ns), I64(a.btime_ns)
+	    I64(a.mtime_ns), I64(a.ctime_ns), I64(a.btime_ns), U64(a.rdev), U32(a.flags), U32(a.tree)
 MESSAGE(attr, ATTR(attr));
+MESSAGE(mknod, U32(mknod.mode), U64(mknod.rdev), STR(mknod.path, PROTO_PATH_MAX));
+MESSAGE(xattr_get, VAL(xattr_get.follow, 0, 1), VAL(xattr_get.room, 0, PROTO_VALUE_MAX),
+	STR(xattr_get.path, PROTO_PATH_MAX), STR(xattr_get.name, PROTO_NAME_MAX));
+MESSAGE(xattr, VAL(xattr.length, 0, PROTO_VALUE_MAX), DAT(xattr.value, PROTO_VALUE_MAX));
+MESSAGE(xattr_set, VAL(xattr_set.follow, 0, 1), VAL(xattr_set.flags, 0, 3), STR(xattr_set.path, PROTO_PATH_MAX),
+	STR(xattr_set.name, PROTO_NAME_MAX), DAT(xattr_set.value, PROTO_VALUE_MAX));
 
 MESSAGE(handle, U64(handle.handle));
 MESSAGE(dir_read, U64(dir_read.handle), U64(dir_read.cookie), VAL(dir_read.max, 1, PROTO_DIRENTS_MAX));
@@ -98,15 +131,20 @@ MESSAGE(dirents, VAL(dirents.end, 0, 1), LST(dirents.entries, PROTO_DIRENTS_MAX,
 MESSAGE(file_open, VAL(file_open.flags, 0, PROTO_O_ALL), U32(file_open.mode), STR(file_open.path, PROTO_PATH_MAX));
 MESSAGE(opened, U64(opened.handle), ATTR(opened.attr));
 MESSAGE(file_read, U64(file_read.handle), U64(file_read.off), VAL(file_read.len, 0, PROTO_DATA_MAX));
-MESSAGE(file_write, U64(file_write.handle), U64(file_write.off), DAT(file_write.data));
-MESSAGE(data, DAT(data.data));
+MESSAGE(file_write, U64(file_write.handle), U64(file_write.off), DAT(file_write.data, PROTO_DATA_MAX));
+MESSAGE(data, DAT(data.data, PROTO_DATA_MAX));
 MESSAGE(file_truncate, U64(file_truncate.handle), U64(file_truncate.size));
 MESSAGE(file_range, U64(file_range.handle), RNG(file_range.range));
-MESSAGE(file_allocate, U64(file_allocate.handle), RNG(file_allocate.range), VAL(file_allocate.keep_size, 0, 1));
+MESSAGE(file_allocate, U64(file_allocate.handle), RNG(file_allocate.range), U32(file_allocate.mode));
 MESSAGE(clone_range, U64(clone_range.dst), U64(clone_range.dst_off), U64(clone_range.src), U64(clone_range.src_off),
 	U64(clone_range.len));
 MESSAGE(file_extents, U64(file_extents.handle), RNG(file_extents.range), VAL(file_extents.max, 1, PROTO_EXTENTS_MAX));
 MESSAGE(extents, LST(extents.extents, PROTO_EXTENTS_MAX, proto_shape_extent));
+MESSAGE(file_seek, U64(file_seek.handle), U64(file_seek.off), VAL(file_seek.whence, PROTO_SEEK_DATA, PROTO_SEEK_HOLE));
+MESSAGE(file_link, U64(file_link.handle), STR(file_link.path, PROTO_PATH_MAX));
+MESSAGE(file_setattr, U64(file_setattr.handle), VAL(file_setattr.mask, 0, PROTO_SET_ALL), U32(file_setattr.mode),
+	U32(file_setattr.uid), U32(file_setattr.gid), I64(file_setattr.atime_ns), I64(file_setattr.mtime_ns));
+MESSAGE(defragmented, U64(defragmented.before), U64(defragmented.after));
 
 MESSAGE(lease_get, U64(lease_get.handle), RNG(lease_get.range), VAL(lease_get.mode, PROTO_READ, PROTO_WRITE),
 	U64(lease_get.deadline_ns));
@@ -120,6 +158,8 @@ MESSAGE(recall, U64(recall.lease), U32(recall.seq), VAL(recall.mode, PROTO_READ,
 	STR(recall.reason_text, PROTO_KIND_MAX));
 MESSAGE(layout, U64(layout.lease), U32(layout.seq), RNG(layout.range),
 	LST(layout.runs, PROTO_RUNS_MAX, proto_shape_run));
+MESSAGE(progress, U64(progress.request), U64(progress.done), U64(progress.total));
+MESSAGE(loss, U64(loss.request), LST(loss.losses, PROTO_LOSSES_MAX, proto_shape_lost));
 
 #define OF_empty         &shape_empty
 #define OF_none          NULL
@@ -162,6 +202,23 @@ MESSAGE(layout, U64(layout.lease), U32(layout.seq), RNG(layout.range),
 #define OF_committed     &shape_committed
 #define OF_recall        &shape_recall
 #define OF_layout        &shape_layout
+#define OF_after         &shape_after
+#define OF_snapshots     &shape_snapshots
+#define OF_limit_ask     &shape_limit_ask
+#define OF_limit         &shape_limit
+#define OF_resize        &shape_resize
+#define OF_evacuate      &shape_evacuate
+#define OF_limits        &shape_limits
+#define OF_mknod         &shape_mknod
+#define OF_xattr_get     &shape_xattr_get
+#define OF_xattr         &shape_xattr
+#define OF_xattr_set     &shape_xattr_set
+#define OF_file_seek     &shape_file_seek
+#define OF_file_link     &shape_file_link
+#define OF_file_setattr  &shape_file_setattr
+#define OF_defragmented  &shape_defragmented
+#define OF_progress      &shape_progress
+#define OF_loss          &shape_loss
 
 /* By number, so that a lookup is one index. */
 #define TYPES 128u

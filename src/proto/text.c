@@ -130,6 +130,11 @@ int proto_open_flags_of(int flags, uint32_t *out)
 		wire |= PROTO_O_READ;
 	if (mode == O_WRONLY || mode == O_RDWR)
 		wire |= PROTO_O_WRITE;
+	/* O_TMPFILE has the bit of O_DIRECTORY in it. */
+	if ((flags & O_TMPFILE) == O_TMPFILE) {
+		wire |= PROTO_O_TMPFILE;
+		flags &= ~O_TMPFILE;
+	}
 	for (unsigned i = 0; i < ARRAY_LEN(open_flags); i++) {
 		known |= open_flags[i].open;
 		if (flags & open_flags[i].open)
@@ -147,6 +152,8 @@ int proto_open_flags_to(uint32_t wire)
 
 	if (wire & PROTO_O_WRITE)
 		flags = wire & PROTO_O_READ ? O_RDWR : O_WRONLY;
+	if (wire & PROTO_O_TMPFILE)
+		flags |= O_TMPFILE;
 	for (unsigned i = 0; i < ARRAY_LEN(open_flags); i++) {
 		if (wire & open_flags[i].wire)
 			flags |= open_flags[i].open;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One request being carried out, and the calls that do it: calls_path.c, calls_file.c, calls_lease.c, calls_fs.c.
+ * One request being carried out, and the calls that do it: calls_path.c, calls_file.c, calls_lease.c, calls_fs.c,
+ * calls_space.c.
  *
  * A call returns 0 and fills out, or a negative errno (with fail_text() as the sentence), or CALL_ANSWERED when it has
  * replied itself, or, when it may not wait and would have to, CALL_LATER: then it runs again on a worker.
@@ -32,6 +33,8 @@ const char *call_path(struct call *c, unsigned which, struct proto_str s);
 /* Gives an open file its number and fills out.opened; closes it when that fails. */
 int call_opened(struct call *c, struct fs_handle *fh);
 void call_attr(struct proto_attr *out, const struct fs_attr *in);
+/* Root, and the owner of the root directory. */
+int call_is_administrator(struct call *c, bool *out);
 
 #define CALLS(X)                                                                                                       \
 	X(fs_sync)                                                                                                     \
@@ -39,6 +42,14 @@ void call_attr(struct proto_attr *out, const struct fs_attr *in);
 	X(fs_leases)                                                                                                   \
 	X(fs_revoke)                                                                                                   \
 	X(fs_lease_stats)                                                                                              \
+	X(fs_snapshot)                                                                                                 \
+	X(fs_snapshot_delete)                                                                                          \
+	X(fs_snapshots)                                                                                                \
+	X(fs_limit_set)                                                                                                \
+	X(fs_limit_get)                                                                                                \
+	X(fs_limits)                                                                                                   \
+	X(fs_resize)                                                                                                   \
+	X(fs_evacuate)                                                                                                 \
 	X(path_stat)                                                                                                   \
 	X(path_mkdir)                                                                                                  \
 	X(path_rmdir)                                                                                                  \
@@ -50,6 +61,11 @@ void call_attr(struct proto_attr *out, const struct fs_attr *in);
 	X(path_chmod)                                                                                                  \
 	X(path_chown)                                                                                                  \
 	X(path_set_times)                                                                                              \
+	X(path_mknod)                                                                                                  \
+	X(path_getxattr)                                                                                               \
+	X(path_setxattr)                                                                                               \
+	X(path_listxattr)                                                                                              \
+	X(path_removexattr)                                                                                            \
 	X(dir_open)                                                                                                    \
 	X(dir_read)                                                                                                    \
 	X(handle_close)                                                                                                \
@@ -58,7 +74,13 @@ void call_attr(struct proto_attr *out, const struct fs_attr *in);
 	X(file_read)                                                                                                   \
 	X(file_write)                                                                                                  \
 	X(file_truncate)                                                                                               \
-	X(file_punch)                                                                                                  \
+	X(file_dedupe_range)                                                                                           \
+	X(file_exchange_range)                                                                                         \
+	X(file_copy_range)                                                                                             \
+	X(file_seek)                                                                                                   \
+	X(file_link)                                                                                                   \
+	X(file_setattr)                                                                                                \
+	X(file_defragment)                                                                                             \
 	X(file_allocate)                                                                                               \
 	X(file_sync)                                                                                                   \
 	X(file_clone_range)                                                                                            \

@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/types.h"
 
 /* A READ up to this size is done in the loop: it takes less than waking a worker. */
 #define READ_INLINE 65536u
@@ -25,7 +27,7 @@ int call_file_open(struct call *c)
 		return fail(-EINVAL, "open: for reading, writing, or both");
 	if (s->read_only && (in->flags & (PROTO_O_WRITE | PROTO_O_CREAT | PROTO_O_TRUNC)))
 		return fail(-EROFS, "open: this session was opened read-only");
-	if (!c->may_wait && (in->flags & (PROTO_O_CREAT | PROTO_O_TRUNC)))
+	if (!c->may_wait && (in->flags & (PROTO_O_CREAT | PROTO_O_TRUNC | PROTO_O_TMPFILE)))
 		return CALL_LATER;
 	err = fs_open(s->server->fs, &c->who, call_path(c, 0, in->path), proto_open_flags_to(in->flags), in->mode, &fh);
 	return err ? err : call_opened(c, fh);
@@ -116,29 +118,17 @@ int call_file_truncate(struct call *c)
 	return err;
 }
 
-static int allocate(struct call *c, uint64_t number, int mode, struct proto_range range)
-{
-	struct fs_handle *fh;
-	int err = handle_get(c->session, number, &fh);
-
-	if (err)
-		return err;
-	err = fs_allocate(fh, &c->who, mode, range.off, range.len);
-	handle_put(c->session, number);
-	return err;
-}
-
-int call_file_punch(struct call *c)
-{
-	return allocate(c, c->in->file_range.handle, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			c->in->file_range.range);
-}
-
 int call_file_allocate(struct call *c)
 {
 	const struct proto_file_allocate *in = &c->in->file_allocate;
+	struct fs_handle *fh;
+	int err = handle_get(c->session, in->handle, &fh);
 
-	return allocate(c, in->handle, in->keep_size ? FALLOC_FL_KEEP_SIZE : 0, in->range);
+	if (err)
+		return err;
+	err = fs_allocate(fh, &c->who, (int)in->mode, in->range.off, in->range.len);
+	handle_put(c->session, in->handle);
+	return err;
 }
 
 int call_file_sync(struct call *c)
@@ -153,20 +143,152 @@ int call_file_sync(struct call *c)
 	return err;
 }
 
-int call_file_clone_range(struct call *c)
+/* Runs work on the two files of the request; returns what it does. */
+static int64_t with_two(struct call *c, int64_t (*work)(struct call *c, struct fs_handle *dst, struct fs_handle *src))
 {
 	const struct proto_clone_range *in = &c->in->clone_range;
 	struct fs_handle *dst, *src;
-	int err = handle_get(c->session, in->dst, &dst);
+	int64_t n;
 
-	if (err)
-		return err;
-	err = handle_get(c->session, in->src, &src);
-	if (!err) {
-		err = fs_clone_range(dst, in->dst_off, src, in->src_off, in->len, &c->who);
+	if (in->dst_off > INT64_MAX || in->src_off > INT64_MAX ||
+	    in->len > (uint64_t)INT64_MAX - max_u64(in->dst_off, in->src_off))
+		return fail(-EFBIG, "%s: the range reaches past the largest file", proto_type_name(c->header->type));
+	n = handle_get(c->session, in->dst, &dst);
+	if (n)
+		return n;
+	n = handle_get(c->session, in->src, &src);
+	if (!n) {
+		n = work(c, dst, src);
 		handle_put(c->session, in->src);
 	}
 	handle_put(c->session, in->dst);
+	return n;
+}
+
+static int64_t do_clone(struct call *c, struct fs_handle *dst, struct fs_handle *src)
+{
+	const struct proto_clone_range *in = &c->in->clone_range;
+
+	return fs_clone_range(dst, in->dst_off, src, in->src_off, in->len, &c->who);
+}
+
+int call_file_clone_range(struct call *c)
+{
+	return (int)with_two(c, do_clone);
+}
+
+static int64_t do_exchange(struct call *c, struct fs_handle *a, struct fs_handle *b)
+{
+	const struct proto_clone_range *in = &c->in->clone_range;
+
+	return fs_exchange_range(a, in->dst_off, b, in->src_off, in->len, &c->who);
+}
+
+int call_file_exchange_range(struct call *c)
+{
+	return (int)with_two(c, do_exchange);
+}
+
+static int64_t do_dedupe(struct call *c, struct fs_handle *dst, struct fs_handle *src)
+{
+	const struct proto_clone_range *in = &c->in->clone_range;
+
+	if (in->len > PROTO_STRETCH_MAX)
+		return fail(-EINVAL, "dedupe: one request compares at most %llu bytes",
+			    (unsigned long long)PROTO_STRETCH_MAX);
+	return fs_dedupe_range(dst, in->dst_off, src, in->src_off, in->len, &c->who);
+}
+
+int call_file_dedupe_range(struct call *c)
+{
+	int64_t n = with_two(c, do_dedupe);
+
+	if (n < 0)
+		return (int)n;
+	c->out.count.count = (uint64_t)n;
+	return 0;
+}
+
+static int64_t do_copy(struct call *c, struct fs_handle *dst, struct fs_handle *src)
+{
+	const struct proto_clone_range *in = &c->in->clone_range;
+
+	return fs_copy_range(dst, in->dst_off, src, in->src_off, min_u64(in->len, PROTO_STRETCH_MAX), &c->who);
+}
+
+int call_file_copy_range(struct call *c)
+{
+	int64_t n = with_two(c, do_copy);
+
+	if (n < 0)
+		return (int)n;
+	c->out.count.count = (uint64_t)n;
+	return 0;
+}
+
+int call_file_seek(struct call *c)
+{
+	const struct proto_file_seek *in = &c->in->file_seek;
+	struct fs_handle *fh;
+	int64_t n = handle_get(c->session, in->handle, &fh);
+
+	if (n)
+		return (int)n;
+	n = fs_seek(fh, in->off, in->whence == PROTO_SEEK_HOLE ? SEEK_HOLE : SEEK_DATA);
+	handle_put(c->session, in->handle);
+	if (n < 0)
+		return (int)n;
+	c->out.count.count = (uint64_t)n;
+	return 0;
+}
+
+int call_file_link(struct call *c)
+{
+	const struct proto_file_link *in = &c->in->file_link;
+	struct fs_handle *fh;
+	int err = handle_get(c->session, in->handle, &fh);
+
+	if (err)
+		return err;
+	err = fs_link_handle(fh, &c->who, call_path(c, 0, in->path));
+	handle_put(c->session, in->handle);
+	return err;
+}
+
+static_assert(PROTO_SET_MODE == FS_SET_MODE && PROTO_SET_UID == FS_SET_UID && PROTO_SET_GID == FS_SET_GID &&
+		  PROTO_SET_ATIME == FS_SET_ATIME && PROTO_SET_MTIME == FS_SET_MTIME,
+	      "same bits");
+
+int call_file_setattr(struct call *c)
+{
+	const struct proto_file_setattr *in = &c->in->file_setattr;
+	struct fs_setattr set = {.mask = in->mask,
+				 .mode = in->mode,
+				 .uid = in->uid,
+				 .gid = in->gid,
+				 .atime_ns = in->atime_ns,
+				 .mtime_ns = in->mtime_ns};
+	struct fs_handle *fh;
+	int err = handle_get(c->session, in->handle, &fh);
+
+	if (err)
+		return err;
+	err = fs_fsetattr(fh, &c->who, &set);
+	handle_put(c->session, in->handle);
+	return err;
+}
+
+int call_file_defragment(struct call *c)
+{
+	struct proto_defragmented *out = &c->out.defragmented;
+	uint64_t number = c->in->handle.handle;
+	struct fs_handle *fh;
+	int err = handle_get(c->session, number, &fh);
+
+	if (err)
+		return err;
+	err = fs_defragment(fh, &c->who, &out->before, &out->after);
+	handle_put(c->session, number);
 	return err;
 }
 

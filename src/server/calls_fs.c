@@ -40,8 +40,7 @@ int call_fs_stat(struct call *c)
 	return 0;
 }
 
-/* Root, and the owner of the root directory. */
-static int is_administrator(struct call *c, bool *out)
+int call_is_administrator(struct call *c, bool *out)
 {
 	struct fs_caller root = {0};
 	struct fs_attr attr;
@@ -141,7 +140,7 @@ int call_fs_leases(struct call *c)
 		return -ENOMEM;
 	p->after = in->after;
 	p->uid = c->who.cred.uid;
-	err = is_administrator(c, &p->all);
+	err = call_is_administrator(c, &p->all);
 	if (!err)
 		err = object_of(c, in->path, &object);
 	if (!err)
@@ -161,7 +160,7 @@ int call_fs_revoke(struct call *c)
 	char asked_by[64];
 	uint64_t object;
 	bool allowed;
-	int n, err = is_administrator(c, &allowed);
+	int n, err = call_is_administrator(c, &allowed);
 
 	if (err)
 		return err;

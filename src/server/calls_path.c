@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "base/error.h"
 
@@ -30,7 +31,10 @@ void call_attr(struct proto_attr *out, const struct fs_attr *in)
 				   .atime_ns = in->atime_ns,
 				   .mtime_ns = in->mtime_ns,
 				   .ctime_ns = in->ctime_ns,
-				   .btime_ns = in->btime_ns};
+				   .btime_ns = in->btime_ns,
+				   .rdev = in->rdev,
+				   .flags = in->flags,
+				   .tree = in->tree};
 }
 
 int call_path_stat(struct call *c)
@@ -105,7 +109,7 @@ int call_path_chown(struct call *c)
 	struct fs_setattr set = {.uid = in->uid, .gid = in->gid};
 
 	set.mask = (in->uid != ID_UNCHANGED ? FS_SET_UID : 0) | (in->gid != ID_UNCHANGED ? FS_SET_GID : 0);
-	return fs_setattr(fs_of(c), &c->who, call_path(c, 0, in->path), true, &set);
+	return fs_setattr(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow, &set);
 }
 
 int call_path_set_times(struct call *c)
@@ -116,6 +120,75 @@ int call_path_set_times(struct call *c)
 	set.mask =
 	    (in->atime_ns != TIME_UNCHANGED ? FS_SET_ATIME : 0) | (in->mtime_ns != TIME_UNCHANGED ? FS_SET_MTIME : 0);
 	return fs_setattr(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow, &set);
+}
+
+int call_path_mknod(struct call *c)
+{
+	const struct proto_mknod *in = &c->in->mknod;
+
+	return fs_mknod(fs_of(c), &c->who, call_path(c, 0, in->path), in->mode, in->rdev);
+}
+
+/* --- extended attributes: path[0] is the file's, path[1] the attribute's name --- */
+
+/* Fills out.xattr from the fs's answer; room 0 asks for the length only. value is c->scratch. */
+static int xattr_answer(struct call *c, uint32_t room, const void *value, ssize_t n)
+{
+	if (n < 0)
+		return (int)n;
+	if (n > PROTO_VALUE_MAX)
+		return fail(-E2BIG, "%zd bytes are more than the protocol carries", n);
+	c->out.xattr.length = (uint32_t)n;
+	if (room)
+		c->out.xattr.value = (struct proto_data){.bytes = value, .len = (uint32_t)n};
+	return 0;
+}
+
+static int xattr_room(struct call *c, uint32_t room)
+{
+	c->scratch = room ? malloc(room) : NULL;
+	return room && !c->scratch ? -ENOMEM : 0;
+}
+
+int call_path_getxattr(struct call *c)
+{
+	const struct proto_xattr_get *in = &c->in->xattr_get;
+	int err = xattr_room(c, in->room);
+
+	if (err)
+		return err;
+	return xattr_answer(c, in->room, c->scratch,
+			    fs_xattr_get(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow,
+					 call_path(c, 1, in->name), c->scratch, in->room));
+}
+
+int call_path_setxattr(struct call *c)
+{
+	const struct proto_xattr_set *in = &c->in->xattr_set;
+	int flags =
+	    (in->flags & LH_XATTR_CREATE ? XATTR_CREATE : 0) | (in->flags & LH_XATTR_REPLACE ? XATTR_REPLACE : 0);
+
+	return fs_xattr_set(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow, call_path(c, 1, in->name),
+			    in->value.bytes, in->value.len, flags);
+}
+
+int call_path_listxattr(struct call *c)
+{
+	const struct proto_xattr_get *in = &c->in->xattr_get;
+	int err = xattr_room(c, in->room);
+
+	if (err)
+		return err;
+	return xattr_answer(
+	    c, in->room, c->scratch,
+	    fs_xattr_list(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow, c->scratch, in->room));
+}
+
+int call_path_removexattr(struct call *c)
+{
+	const struct proto_xattr_get *in = &c->in->xattr_get;
+
+	return fs_xattr_remove(fs_of(c), &c->who, call_path(c, 0, in->path), in->follow, call_path(c, 1, in->name));
 }
 
 /* --- directories --- */

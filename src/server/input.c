@@ -33,7 +33,8 @@
 
 static bool is_event(unsigned type)
 {
-	return type == PROTO_RECALL || type == PROTO_REVOKED || type == PROTO_LAYOUT;
+	return type == PROTO_RECALL || type == PROTO_REVOKED || type == PROTO_LAYOUT || type == PROTO_PROGRESS ||
+	       type == PROTO_LOSS;
 }
 
 /* NULL, or the rule. */

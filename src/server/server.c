@@ -98,6 +98,8 @@ int server_start_limited(struct lh_fs *fs, const char *address, const struct lh_
 		server_free(server);
 		return err;
 	}
+	server->served.target = server->target;
+	local_serve_begin(fs, &server->served);
 	log_info("server", "listening on %s", server->listener.address);
 	*out = server;
 	return 0;
@@ -115,5 +117,6 @@ const char *server_address(const struct lh_server *server)
 
 void server_stop(struct lh_server *server)
 {
+	local_serve_end(server->lhfs, &server->served);
 	server_free(server);
 }

@@ -93,6 +93,8 @@ struct lh_server {
 	uint64_t boot; /* P28 */
 	uint64_t spin_ns;
 
+	struct local_served served; /* the handle knows of this server */
+
 	int epoll_fd, wake_fd;
 	pthread_t loop;
 	bool loop_runs;

@@ -11,7 +11,7 @@ struct sample {
 	uint64_t seed;
 	char text[8192];
 	union proto_element elements[SAMPLE_LIST]; /* packed by the element's size */
-	char names[SAMPLE_LIST][PROTO_NAME_MAX];
+	char names[SAMPLE_LIST][310];              /* as much as one string of a sample has */
 };
 
 uint64_t sample_next(struct sample *s);

@@ -99,7 +99,7 @@ static void random_bytes_do_no_harm(void **state)
 			m[i] = (uint8_t)sample_next(&sample);
 		set_length(m,
 			   PROTO_HEADER_SIZE + (uint32_t)(sample_next(&sample) % (sizeof(m) - PROTO_HEADER_SIZE + 1)));
-		m[4] = (uint8_t)(sample_next(&sample) % 100);
+		m[4] = (uint8_t)(sample_next(&sample) % 128);
 		m[5] = 0;
 		m[6] &= 3;
 		m[7] = 0;
@@ -130,7 +130,7 @@ static void the_header_rules_have_names(void **state)
 	uint8_t m[64];
 	size_t n = message(&h, NULL, m, sizeof(m));
 
-	m[4] = 99;
+	m[4] = 127;
 	rule_is(decode(m, n), "P3");
 	m[4] = PROTO_PING;
 	set_length(m, 31);
@@ -241,14 +241,14 @@ static void no_message_is_longer_than_said(void **state)
 static void open_flags_survive_the_wire(void **state)
 {
 	static const int flags[] = {O_RDONLY, O_WRONLY | O_CREAT | O_EXCL, O_RDWR | O_TRUNC | O_APPEND,
-				    O_RDONLY | O_NOFOLLOW | O_DIRECTORY};
+				    O_RDWR | O_TMPFILE | O_EXCL, O_RDONLY | O_NOFOLLOW | O_DIRECTORY};
 	uint32_t wire;
 
 	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
 		assert_int_equal(proto_open_flags_of(flags[i], &wire), 0);
 		assert_int_equal(proto_open_flags_to(wire), flags[i]);
 	}
-	assert_int_equal(proto_open_flags_of(O_RDWR | O_TMPFILE, &wire), -EINVAL);
+	assert_int_equal(proto_open_flags_of(O_RDWR | O_DIRECT, &wire), -EINVAL);
 	assert_int_equal(proto_open_flags_of(O_ACCMODE, &wire), -EINVAL);
 }
 

@@ -3,6 +3,7 @@
  * L37. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -120,7 +121,7 @@ static void attributes_are_set(void **state)
 
 	rig_file(&f->rig, "/f", 10, 'x');
 	assert_int_equal(raw_call(r, PROTO_PATH_CHMOD, 0, &b), 0);
-	b = (union proto_body){.chown = {.uid = 7, .gid = UINT32_MAX, .path = proto_str_of("/f")}};
+	b = (union proto_body){.chown = {.uid = 7, .gid = UINT32_MAX, .follow = 1, .path = proto_str_of("/f")}};
 	assert_int_equal(raw_call(r, PROTO_PATH_CHOWN, 0, &b), 0);
 	b = (union proto_body){
 	    .set_times = {.atime_ns = 123456789, .mtime_ns = INT64_MAX, .follow = 1, .path = proto_str_of("/f")}};
@@ -244,10 +245,11 @@ static void layouts_are_changed_and_looked_at(void **state)
 	assert_int_equal(e.flags, LH_EXTENT_SHARED);
 	b = (union proto_body){.file_range = {.handle = h, .range = {0, 65536}}};
 	assert_int_equal(raw_call(r, PROTO_FILE_RELOCATE, 0, &b), 0);
-	b.file_range.range = (struct proto_range){4096, 8192};
-	assert_int_equal(raw_call(r, PROTO_FILE_PUNCH, 0, &b), 0);
+	b = (union proto_body){
+	    .file_allocate = {.handle = h, .range = {4096, 8192}, .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}};
+	assert_int_equal(raw_call(r, PROTO_FILE_ALLOCATE, 0, &b), 0);
 	assert_true(extents(r, h, &e) >= 2);
-	b = (union proto_body){.file_allocate = {.handle = h, .range = {65536, 65536}, .keep_size = 1}};
+	b = (union proto_body){.file_allocate = {.handle = h, .range = {65536, 65536}, .mode = FALLOC_FL_KEEP_SIZE}};
 	assert_int_equal(raw_call(r, PROTO_FILE_ALLOCATE, 0, &b), 0);
 	b = (union proto_body){.handle = {.handle = h}};
 	assert_int_equal(raw_call(r, PROTO_FILE_STAT, 0, &b), 0);

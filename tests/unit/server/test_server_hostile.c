@@ -121,8 +121,11 @@ static size_t garbage(struct raw *r, uint64_t *seed, uint8_t *m, size_t cap)
 /* Valid requests with valid shapes and wild values, so that what is behind the decoder is reached too. */
 static void wild(struct raw *r, uint64_t *seed, uint64_t h)
 {
-	static const unsigned types[] = {PROTO_FILE_CLOSE, PROTO_FILE_TRUNCATE, PROTO_LEASE_GET,   PROTO_LEASE_RELEASE,
-					 PROTO_FILE_READ,  PROTO_FILE_PUNCH,    PROTO_LEASE_COMMIT};
+	static const unsigned types[] = {PROTO_FILE_CLOSE,      PROTO_FILE_TRUNCATE,     PROTO_LEASE_GET,
+					 PROTO_LEASE_RELEASE,   PROTO_FILE_READ,         PROTO_FILE_ALLOCATE,
+					 PROTO_LEASE_COMMIT,    PROTO_FILE_DEDUPE_RANGE, PROTO_FILE_EXCHANGE_RANGE,
+					 PROTO_FILE_COPY_RANGE, PROTO_FILE_SEEK,         PROTO_FILE_SETATTR,
+					 PROTO_FILE_DEFRAGMENT, PROTO_FS_EVACUATE,       PROTO_FS_RESIZE};
 	unsigned type = types[next(seed) % (sizeof(types) / sizeof(types[0]))];
 	uint64_t v = next(seed) % 3 ? next(seed) % (128 * BLOCK) : next(seed) >> 1;
 	uint64_t len = next(seed) % 3 ? next(seed) % (128 * BLOCK) : next(seed) >> 1;
@@ -148,6 +151,31 @@ static void wild(struct raw *r, uint64_t *seed, uint64_t h)
 		break;
 	case PROTO_FILE_READ:
 		b.file_read = (struct proto_file_read){handle, v, (uint32_t)(len % PROTO_DATA_MAX)};
+		break;
+	case PROTO_FILE_ALLOCATE:
+		b.file_allocate = (struct proto_file_allocate){handle, {v, len % (1ull << 24)}, next(seed) % 256};
+		break;
+	case PROTO_FILE_DEDUPE_RANGE:
+	case PROTO_FILE_EXCHANGE_RANGE:
+	case PROTO_FILE_COPY_RANGE:
+		b.clone_range = (struct proto_clone_range){handle, v, handle, next(seed) % (128 * BLOCK), len};
+		break;
+	case PROTO_FILE_SEEK:
+		b.file_seek = (struct proto_file_seek){handle, v, (uint32_t)(next(seed) % 2)};
+		break;
+	case PROTO_FILE_SETATTR:
+		b.file_setattr = (struct proto_file_setattr){
+		    handle,      (uint32_t)next(seed) & PROTO_SET_ALL, 0600, (uint32_t)v, (uint32_t)len, (int64_t)v,
+		    (int64_t)len};
+		break;
+	case PROTO_FILE_DEFRAGMENT:
+		b.handle.handle = handle;
+		break;
+	case PROTO_FS_EVACUATE: /* of a pool that has no such bytes; a real one is for good */
+		b.evacuate.range = (struct proto_range){v + (1ull << 50), len};
+		break;
+	case PROTO_FS_RESIZE:
+		b.resize.bytes = (v & 1) ? v : 0;
 		break;
 	default:
 		b.file_range = (struct proto_file_range){handle, {v, len}};
