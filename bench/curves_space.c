@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <leasehold/leasehold.h>
+
 #include "base/clock.h"
 #include "base/types.h"
 #include "bench.h"
@@ -17,7 +19,7 @@
 #define POOL_TEXT   "mem:4G"
 #define FILE_MIN    (16u << 10)
 #define FILE_SPAN   (4u << 20)
-#define FILES_MAX   8192u
+#define FILES_MAX   65536u
 #define AGE_TURNS   5u
 #define PROBE_BYTES (1ull << 20)
 #define PROBES      200u
