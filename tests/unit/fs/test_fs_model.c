@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * L37: files behave as arrays of bytes: random writes, truncates, punches, preallocations, clones, relocations, leases
- * with direct writes on four files against four arrays, with remounts and crashes (of the program) between, on a pool
- * that is full now and then. What fails for lack of space changes nothing, or as much as it says (short writes).
+ * L37: files behave as arrays of bytes: random writes, truncates, every mode of fallocate, clones, dedupes, exchanges,
+ * copies, relocations, leases with direct writes on four files against four arrays, with remounts and crashes (of the
+ * program) between, on a pool that is full now and then. What fails for lack of space changes nothing, or as much as it
+ * says (short writes).
  */
 #include "pool/sim.h"
 
@@ -11,7 +12,7 @@
 
 #define FILES      4
 #define FILE_BYTES (2 * MIB)
-#define ROUNDS     4000
+#define ROUNDS     2500
 
 struct model {
 	struct rig rig;
@@ -44,9 +45,36 @@ static void close_all(struct model *m)
 		fs_close(m->h[k], NULL, 0);
 }
 
+/* Whatever is not zero lies in what SEEK_DATA finds. */
+static void check_seek(struct model *m, int k)
+{
+	uint64_t at = 0;
+
+	while (at < m->size[k]) {
+		int64_t data = fs_seek(m->h[k], at, SEEK_DATA);
+		uint64_t to = data < 0 ? m->size[k] : (uint64_t)data;
+		int64_t hole;
+
+		assert_true(data >= (int64_t)at || data == -ENXIO);
+		/* All are zero when the first is and each equals the next. */
+		if (to > at)
+			assert_int_equal(m->bytes[k][at], 0);
+		if (to > at + 1)
+			assert_memory_equal(m->bytes[k] + at, m->bytes[k] + at + 1, to - at - 1);
+		at = to;
+		if (data < 0)
+			break;
+		hole = fs_seek(m->h[k], at, SEEK_HOLE);
+		assert_true(hole > data && (uint64_t)hole <= m->size[k]);
+		at = (uint64_t)hole;
+	}
+	assert_int_equal(fs_seek(m->h[k], m->size[k], SEEK_HOLE), -ENXIO);
+}
+
 static void compare(struct model *m, int k)
 {
 	assert_int_equal(rig_size(m->h[k]), m->size[k]);
+	check_seek(m, k);
 	assert_int_equal(fs_read(m->h[k], m->who, m->buf, FILE_BYTES, 0), (ssize_t)m->size[k]);
 	if (memcmp(m->buf, m->bytes[k], m->size[k]) == 0)
 		return;
@@ -177,6 +205,150 @@ static void do_relocate(struct model *m, int k)
 	is_full(m, fs_relocate(m->h[k], m->who, off, some_len(m, off), NULL));
 }
 
+/* What the file shows is believed: an operation that failed may have zeroed an edge. */
+static void believe(struct model *m, int k)
+{
+	assert_int_equal(fs_read(m->h[k], m->who, m->bytes[k], FILE_BYTES, 0), (ssize_t)m->size[k]);
+}
+
+static void do_zero(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = some_len(m, off);
+	int keep = rnd_below(&m->rnd, 2) ? FALLOC_FL_KEEP_SIZE : 0;
+
+	if (is_full(m, fs_allocate(m->h[k], m->who, FALLOC_FL_ZERO_RANGE | keep, off, len))) {
+		believe(m, k);
+		return;
+	}
+	if (!keep)
+		grow(m, k, off + len);
+	if (off < m->size[k])
+		memset(m->bytes[k] + off, 0, min_u64(len, m->size[k] - off));
+}
+
+static void do_unshare(struct model *m, int k)
+{
+	uint64_t off = some_off(m, k);
+	uint64_t len = some_len(m, off);
+	int keep = rnd_below(&m->rnd, 2) ? FALLOC_FL_KEEP_SIZE : 0;
+
+	if (!is_full(m, fs_allocate(m->h[k], m->who, FALLOC_FL_UNSHARE_RANGE | keep, off, len)) && !keep)
+		grow(m, k, off + len);
+}
+
+static void do_collapse(struct model *m, int k)
+{
+	uint64_t off = round_down_u64(some_off(m, k), BLK);
+	uint64_t len = round_up_u64(some_len(m, off), BLK);
+	int err = fs_allocate(m->h[k], m->who, FALLOC_FL_COLLAPSE_RANGE, off, len);
+
+	if (off + len >= m->size[k]) {
+		assert_int_equal(err, -EINVAL);
+		return;
+	}
+	if (is_full(m, err))
+		return;
+	m->size[k] -= len;
+	memmove(m->bytes[k] + off, m->bytes[k] + off + len, m->size[k] - off);
+}
+
+static void do_insert(struct model *m, int k)
+{
+	uint64_t off = round_down_u64(some_off(m, k), BLK);
+	uint64_t len = round_up_u64(some_len(m, off), BLK);
+	int err;
+
+	if (off < m->size[k] && m->size[k] + len > FILE_BYTES)
+		return;
+	err = fs_allocate(m->h[k], m->who, FALLOC_FL_INSERT_RANGE, off, len);
+	if (off >= m->size[k]) {
+		assert_int_equal(err, -EINVAL);
+		return;
+	}
+	if (is_full(m, err))
+		return;
+	memmove(m->bytes[k] + off + len, m->bytes[k] + off, m->size[k] - off);
+	memset(m->bytes[k] + off, 0, len);
+	m->size[k] += len;
+}
+
+static void do_exchange(struct model *m, int k)
+{
+	int to = (int)rnd_below(&m->rnd, FILES);
+	uint64_t a = round_down_u64(some_off(m, k), BLK);
+	uint64_t b = round_down_u64(some_off(m, to), BLK);
+	uint64_t len = round_up_u64(some_len(m, max_u64(a, b)), BLK);
+	bool apart = k != to || a + len <= b || b + len <= a;
+	int err;
+
+	if (rnd_below(&m->rnd, 4) == 0 && a < m->size[k] && m->size[to] >= m->size[k] - a) {
+		len = m->size[k] - a;
+		b = m->size[to] - len;
+		apart = k != to;
+	}
+	err = fs_exchange_range(m->h[k], a, m->h[to], b, len, m->who);
+	if (err == -EINVAL) {
+		assert_true(!apart || b % BLK || a + len > m->size[k] || b + len > m->size[to]);
+		return;
+	}
+	if (is_full(m, err))
+		return;
+	memcpy(m->buf, m->bytes[k] + a, len);
+	memmove(m->bytes[k] + a, m->bytes[to] + b, len);
+	memcpy(m->bytes[to] + b, m->buf, len);
+}
+
+static void do_dedupe(struct model *m, int k)
+{
+	int to = (int)rnd_below(&m->rnd, FILES);
+	uint64_t src = round_down_u64(some_off(m, k), BLK);
+	uint64_t dst = round_down_u64(some_off(m, to), BLK);
+	uint64_t len = round_up_u64(some_len(m, max_u64(src, dst)), BLK);
+	bool inside = src + len <= m->size[k] && dst + len <= m->size[to];
+	bool apart = k != to || src + len <= dst || dst + len <= src;
+	bool same;
+	int err;
+
+	if (inside && apart && rnd_below(&m->rnd, 3)) {
+		ssize_t n = fs_write(m->h[to], m->who, m->bytes[k] + src, len, dst);
+
+		if (is_full(m, n))
+			return;
+		memcpy(m->bytes[to] + dst, m->bytes[k] + src, (size_t)n);
+	}
+	same = inside && memcmp(m->bytes[k] + src, m->bytes[to] + dst, len) == 0;
+	err = fs_dedupe_range(m->h[to], dst, m->h[k], src, len, m->who);
+	if (!inside || !apart)
+		assert_int_equal(err, -EINVAL);
+	else if (!is_full(m, err))
+		assert_int_equal(err, same ? 0 : 1);
+}
+
+static void do_copy(struct model *m, int k)
+{
+	int to = (int)rnd_below(&m->rnd, FILES);
+	uint64_t src = some_off(m, k);
+	uint64_t dst = some_off(m, to);
+	uint64_t len = some_len(m, max_u64(src, dst));
+	ssize_t done;
+
+	if (rnd_below(&m->rnd, 2))
+		dst = round_down_u64(dst, BLK) + src % BLK;
+	dst = min_u64(dst, FILE_BYTES - len);
+	done = fs_copy_range(m->h[to], dst, m->h[k], src, len, m->who);
+	if (done == -EINVAL) {
+		assert_int_equal(to, k);
+		return;
+	}
+	if (is_full(m, done) || done == 0)
+		return;
+	assert_true((uint64_t)done <= m->size[k] - src);
+	grow(m, to, dst);
+	memmove(m->bytes[to] + dst, m->bytes[k] + src, (size_t)done);
+	m->size[to] = max_u64(m->size[to], dst + (uint64_t)done);
+}
+
 /* A WRITE lease, bytes through it, commit or (inside the file) not. */
 static void do_direct(struct model *m, int k)
 {
@@ -297,7 +469,7 @@ static void random_ops(struct model *m, unsigned rounds)
 			if (m->watched[w] >= 0 && rnd_below(&m->rnd, 3) == 0)
 				m->who = &m->watch[w].who;
 		}
-		switch (rnd_below(&m->rnd, 12)) {
+		switch (rnd_below(&m->rnd, 19)) {
 		case 0:
 		case 1:
 		case 2:
@@ -325,6 +497,27 @@ static void random_ops(struct model *m, unsigned rounds)
 			break;
 		case 11:
 			do_read_lease(m, k);
+			break;
+		case 12:
+			do_zero(m, k);
+			break;
+		case 13:
+			do_unshare(m, k);
+			break;
+		case 14:
+			do_collapse(m, k);
+			break;
+		case 15:
+			do_insert(m, k);
+			break;
+		case 16:
+			do_exchange(m, k);
+			break;
+		case 17:
+			do_dedupe(m, k);
+			break;
+		case 18:
+			do_copy(m, k);
 			break;
 		}
 		for (int w = 0; w < 2 && m->watching; w++)

@@ -48,7 +48,7 @@ void *__wrap_realloc(void *p, size_t size)
 
 struct scarce {
 	struct rig r;
-	struct fs_handle *f, *g, *holes, *ballast;
+	struct fs_handle *f, *g, *holes, *twin, *ballast;
 	struct holder own;
 };
 
@@ -58,8 +58,10 @@ static void make_tree(struct scarce *s)
 
 	assert_int_equal(rig_new(&s->r, POOL_SIZE_MIN), 0);
 	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/d", 0755), 0);
+	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/empty", 0755), 0);
 	rig_file(&s->r, "/f", 'f', 20 * BLK);
 	rig_file(&s->r, "/g", 'g', 20 * BLK);
+	rig_file(&s->r, "/d/twin", 'f', 20 * BLK);
 	h = rig_open(&s->r, "/holes", O_RDWR | O_CREAT);
 	for (unsigned k = 0; k < HOLES; k += 2)
 		rig_fill(&s->r, h, 'h', BLK, k * BLK);
@@ -70,6 +72,7 @@ static void make_tree(struct scarce *s)
 	fs_close(h, NULL, 0);
 	s->f = rig_open(&s->r, "/f", O_RDWR);
 	s->holes = rig_open(&s->r, "/holes", O_RDWR);
+	s->twin = rig_open(&s->r, "/d/twin", O_RDWR);
 	s->ballast = rig_open(&s->r, "/ballast", O_RDWR | O_CREAT);
 	holder_open(&s->own, &s->r, "/f", false);
 }
@@ -88,13 +91,15 @@ static void drop_tree(struct scarce *s)
 	fs_close(s->f, NULL, 0);
 	fs_close(s->g, NULL, 0);
 	fs_close(s->holes, NULL, 0);
+	fs_close(s->twin, NULL, 0);
 	fs_close(s->ballast, NULL, 0);
 	rig_check(&s->r);
 	rig_remount(&s->r, true);
 	rig_free(&s->r);
 }
 
-static const char *const paths[] = {"/", "/d", "/f", "/g", "/holes", "/shared", "/new", "/d/new", "/d/f", "/ballast"};
+static const char *const paths[] = {"/",       "/d",   "/empty", "/f",   "/g",      "/holes",
+				    "/shared", "/new", "/d/new", "/d/f", "/d/twin", "/ballast"};
 
 /* Names, sizes, links and bytes of all there may be. */
 static uint32_t fingerprint(struct scarce *s)
@@ -169,7 +174,7 @@ static int op_unlink(struct scarce *s)
 }
 static int op_rmdir(struct scarce *s)
 {
-	return fs_rmdir(s->r.fs, &s->r.root, "/d");
+	return fs_rmdir(s->r.fs, &s->r.root, "/empty");
 }
 static int op_chmod(struct scarce *s)
 {
@@ -211,6 +216,55 @@ static int op_punch(struct scarce *s)
 static int op_preallocate(struct scarce *s)
 {
 	return fs_allocate(s->holes, &s->r.root, FALLOC_FL_KEEP_SIZE, 0, HOLES * BLK);
+}
+static int op_collapse(struct scarce *s)
+{
+	return fs_allocate(s->g, &s->r.root, FALLOC_FL_COLLAPSE_RANGE, 5 * BLK, 5 * BLK);
+}
+static int op_insert(struct scarce *s)
+{
+	return fs_allocate(s->holes, &s->r.root, FALLOC_FL_INSERT_RANGE, 5 * BLK, 5 * BLK);
+}
+static int op_zero_holes(struct scarce *s)
+{
+	return fs_allocate(s->holes, &s->r.root, FALLOC_FL_ZERO_RANGE, 3 * BLK, (HOLES + 3) * BLK);
+}
+static int op_zero_shared(struct scarce *s)
+{
+	return fs_allocate(s->g, &s->r.root, FALLOC_FL_ZERO_RANGE, 3 * BLK, 10 * BLK);
+}
+static int op_zero_leased(struct scarce *s)
+{
+	int err = holder_try(&s->own, LEASE_READ, 0, 10 * BLK);
+
+	if (!err)
+		err = fs_allocate(s->f, &s->own.who, FALLOC_FL_ZERO_RANGE, 12 * BLK, 10 * BLK);
+	if (s->own.pin.places)
+		assert_int_equal(lease_release(s->own.session, s->own.lease.lease, RANGE_ALL), 0);
+	return err;
+}
+static int op_unshare(struct scarce *s)
+{
+	return fs_allocate(s->g, &s->r.root, FALLOC_FL_UNSHARE_RANGE, 3 * BLK, 10 * BLK);
+}
+static int op_swap(struct scarce *s)
+{
+	return fs_exchange_range(s->holes, 3 * BLK, s->g, 2 * BLK, 15 * BLK, &s->r.root);
+}
+static int op_swap_within(struct scarce *s)
+{
+	return fs_exchange_range(s->holes, 0, s->holes, 10 * BLK, 7 * BLK, &s->r.root);
+}
+static int op_dedupe(struct scarce *s)
+{
+	return fs_dedupe_range(s->twin, 0, s->f, 0, 20 * BLK, &s->r.root);
+}
+/* Short when it fails after some bytes. */
+static int op_copy(struct scarce *s)
+{
+	ssize_t n = fs_copy_range(s->f, 3 * BLK + 5, s->holes, 5, (HOLES - 4) * BLK, &s->r.root);
+
+	return n < 0 ? (int)n : 0;
 }
 static int op_clone(struct scarce *s)
 {
@@ -268,6 +322,16 @@ static const struct op {
     {"truncate down", op_truncate_down, true, false},
     {"punch", op_punch, true, false},
     {"preallocate", op_preallocate, false, false},
+    {"collapse", op_collapse, true, false},
+    {"insert", op_insert, false, false},
+    {"zero holes", op_zero_holes, false, false},
+    {"zero shared", op_zero_shared, false, false},
+    {"zero leased", op_zero_leased, false, true},
+    {"unshare", op_unshare, false, false},
+    {"exchange ranges", op_swap, false, false},
+    {"exchange ranges of one file", op_swap_within, false, false},
+    {"dedupe", op_dedupe, false, false},
+    {"copy", op_copy, false, true},
     {"clone", op_clone, false, false},
     {"relocate", op_relocate, false, false},
     {"write lease", op_write_lease, false, false},
@@ -346,6 +410,7 @@ static void a_mount_with_failing_memory(void **state)
 	fs_close(s.f, NULL, 0);
 	fs_close(s.g, NULL, 0);
 	fs_close(s.holes, NULL, 0);
+	fs_close(s.twin, NULL, 0);
 	fs_close(s.ballast, NULL, 0);
 	fs_abandon(s.r.fs);
 	for (unsigned n = 1; err; n += n < 40 ? 1 : 17) {
