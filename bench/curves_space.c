@@ -21,6 +21,7 @@
 #define FILE_SPAN   (4u << 20)
 #define FILES_MAX   65536u
 #define AGE_TURNS   5u
+#define AGE_STEP    64u
 #define PROBE_BYTES (1ull << 20)
 #define PROBES      200u
 #define RUNS_ROOM   512u
@@ -30,6 +31,8 @@ struct aged {
 	uint64_t bytes[FILES_MAX]; /* 0: not there */
 	uint64_t used, limit, seed;
 	unsigned files;
+	unsigned empty[FILES_MAX]; /* a ring of slots to fill again */
+	uint64_t empties, refilled;
 };
 
 /* Small files are much more frequent than large ones. */
@@ -79,22 +82,31 @@ static int fill(struct aged *a)
 	return err;
 }
 
+/* Removes some at random, then makes them anew with other sizes as long as there is room. */
 static int age(struct aged *a)
 {
 	uint64_t moved = 0;
 	int err = 0;
 
 	while (moved < AGE_TURNS * a->limit && !err) {
-		unsigned slot = (unsigned)(next_random(&a->seed) % a->files);
+		for (unsigned k = 0; k < AGE_STEP && !err; k++) {
+			unsigned slot = (unsigned)(next_random(&a->seed) % a->files);
 
-		moved += a->bytes[slot];
-		if (a->bytes[slot])
-			err = file_remove(a, slot);
-		for (unsigned k = 0; k < 8 && !err && a->used < a->limit; k++) {
-			slot = (unsigned)(next_random(&a->seed) % a->files);
+			moved += a->bytes[slot];
+			if (a->bytes[slot])
+				err = file_remove(a, slot);
+			if (!err)
+				a->empty[a->empties++ % FILES_MAX] = slot;
+		}
+		while (a->used < a->limit && a->empties > a->refilled && !err) {
+			unsigned slot = a->empty[a->refilled++ % FILES_MAX];
+
 			if (!a->bytes[slot])
 				err = file_make(a, slot);
 		}
+		/* More room than removed files: new ones. */
+		while (a->used < a->limit && a->files < FILES_MAX && !err)
+			err = file_make(a, a->files++);
 	}
 	return err;
 }
