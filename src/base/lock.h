@@ -19,6 +19,7 @@
 	X(FREEZE, "fs: shared inside every exclusive INODE, exclusive: nothing changes")                               \
 	X(INODE, "fs: size, extent map and names of one inode; ascending by number")                                   \
 	X(ITABLE, "fs: number to inode table")                                                                         \
+	X(LIMIT, "fs: the table of limits")                                                                             \
 	X(LEASE, "arbiter: leases and gates of one object")                                                            \
 	X(LEDGER, "arbiter: sessions, lease numbers, timers")                                                          \
 	X(PIN, "pins of one lease: which keys stand for which runs")                                                   \

@@ -16,6 +16,7 @@
 #include "fs/acl.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/limit.h"
 
 #define NO_MEMORY "out of memory"
 
@@ -151,6 +152,7 @@ const struct journal_apply fs_apply = {
     .map = apply_map,
     .unmap = apply_unmap,
     .xattr = apply_xattr,
+    .limit = limit_apply,
 };
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -290,5 +292,9 @@ int apply_finish(struct fs *fs)
 	err = each_inode(fs, finish_tree);
 	if (!err)
 		err = each_inode(fs, finish_file);
-	return err ? err : each_inode(fs, finish_sharing);
+	if (!err)
+		err = each_inode(fs, finish_sharing);
+	if (!err)
+		limit_finish(fs);
+	return err;
 }

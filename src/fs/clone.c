@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "fs/extmap_move.h"
+#include "fs/limit.h"
 
 #define CLONE_EXTENTS (1u << 24) /* one record; a source in more pieces takes several, each whole */
 
@@ -166,12 +167,28 @@ static void batch_apply(struct clone *c, struct batch *x, uint64_t seq)
 	walk_account(c->fs, ((int64_t)c->dst->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 }
 
+/* What the destination will name more than now; change_end settles it. */
+static int batch_charge(struct clone *c, const struct batch *x)
+{
+	uint64_t blocks = x->piece.end - x->piece.first;
+	uint64_t has = blocks - layout_missing(c->dst, x->piece.to, x->piece.to + blocks);
+	uint64_t gets = 0;
+	uint64_t b = x->piece.first;
+	struct extent e;
+
+	while (source_next(c, &b, x->piece.end, &e))
+		gets += e.blocks;
+	return gets > has ? limit_blocks(c->fs, c->dst, gets - has, NULL) : 0;
+}
+
 /* The references, the record's memory and the record. */
 static int batch_commit(struct clone *c, struct batch *x, uint64_t *seq)
 {
 	struct jtxn t;
 	int err = batch_share(c, x);
 
+	if (!err)
+		err = batch_charge(c, x);
 	if (!err)
 		err = extmap_patch_prepare(&x->patch, &c->dst->map, x->piece.to,
 					   x->piece.to + (x->piece.end - x->piece.first), &x->piece, 1);

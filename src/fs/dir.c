@@ -217,6 +217,16 @@ void dir_remove(struct dir *d, struct entry *e)
 		d->slot_count--;
 }
 
+void dir_clear(struct dir *d)
+{
+	for (uint32_t i = 0; i < d->slot_count; i++)
+		free(d->slots[i].entry);
+	free(d->table);
+	d->table = NULL;
+	d->table_room = d->table_used = 0;
+	d->slot_count = d->live = 0;
+}
+
 uint32_t dir_after(const struct dir *d, uint64_t cookie)
 {
 	uint32_t lo = 0;

@@ -49,6 +49,8 @@ struct entry *entry_new(const struct dir *d, struct inode *i, const char *name, 
 void dir_add(struct dir *d, struct entry *e);
 /* The entry is the caller's then, to free. */
 void dir_remove(struct dir *d, struct entry *e);
+/* No entries any more; they are freed. Cannot fail. */
+void dir_clear(struct dir *d);
 /* The index of the first slot after the cookie. */
 uint32_t dir_after(const struct dir *d, uint64_t cookie);
 

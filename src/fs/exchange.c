@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "fs/extmap_move.h"
 #include "fs/layout.h"
+#include "fs/limit.h"
 
 struct side {
 	struct inode *inode;
@@ -145,6 +146,21 @@ static void exchange_apply(struct exchange *x, uint64_t seq)
 		walk_account(x->fs, ((int64_t)b->inode->map.extents - (int64_t)b->extents) * WALK_EXTENT_BYTES);
 }
 
+/* Who gets more blocks than he gives must have room for them. */
+static int exchange_charge(struct exchange *x)
+{
+	uint64_t has[2];
+
+	if (x->side[0].inode == x->side[1].inode)
+		return 0;
+	for (unsigned k = 0; k < 2; k++)
+		has[k] = x->blocks - layout_missing(x->side[k].inode, x->side[k].first, x->side[k].first + x->blocks);
+	if (has[0] == has[1])
+		return 0;
+	return limit_blocks(x->fs, x->side[has[0] > has[1]].inode,
+			    has[0] > has[1] ? has[0] - has[1] : has[1] - has[0], NULL);
+}
+
 /* Under both locks. 0, NEED_GATE or an error. */
 static int exchange_locked(struct exchange *x)
 {
@@ -158,7 +174,9 @@ static int exchange_locked(struct exchange *x)
 		if (!layout_free(&x->side[k].gate, x->side[k].inode, &x->side[k].need, x->who))
 			return NEED_GATE;
 	}
-	err = exchange_prepare(x);
+	err = exchange_charge(x);
+	if (!err)
+		err = exchange_prepare(x);
 	if (!err) {
 		jtxn_init(&t);
 		exchange_items(x, &t);
@@ -170,6 +188,7 @@ static int exchange_locked(struct exchange *x)
 	for (unsigned k = 0; k < 2; k++) {
 		extmap_patch_drop(&x->side[k].patch);
 		change_end(&x->side[k].change);
+		limit_settle(x->fs, x->side[k].inode);
 		x->side[k].change = (struct change){0};
 	}
 	for (unsigned k = 0; k < 2 && !err && x->len % LH_BLOCK_SIZE && x->fs->pool->class != POOL_MSYNC; k++)

@@ -11,6 +11,7 @@
 #include "fs/core.h"
 #include "fs/dir.h"
 #include "fs/freeze.h"
+#include "fs/limit.h"
 
 #define COMMIT_INTERVAL_NS (5 * NS_PER_SEC)
 
@@ -48,6 +49,8 @@ static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct 
 	lock_init(&fs->rename, RANK_RENAME);
 	err = freeze_init(fs);
 	if (!err)
+		err = limits_init(fs);
+	if (!err)
 		err = itable_init(fs);
 	if (!err)
 		err = alloc_new(pool->size / LH_BLOCK_SIZE, pool->class == POOL_MSYNC, &fs->alloc);
@@ -67,6 +70,7 @@ static void fs_free(struct fs *fs)
 	if (fs->arbiter)
 		lease_arbiter_free(fs->arbiter);
 	alloc_free(fs->alloc);
+	limits_fini(fs);
 	freeze_fini(fs);
 	lock_destroy(&fs->rename);
 	free(fs);

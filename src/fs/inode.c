@@ -12,6 +12,7 @@
 #include "fs/dir.h"
 #include "fs/freeze.h"
 #include "fs/layout.h"
+#include "fs/limit.h"
 #include "fs/xattr.h"
 
 #define BUCKETS_FIRST    64u
@@ -143,6 +144,7 @@ static void blocks_release(struct fs *fs, struct inode *i, uint64_t seq)
 void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq)
 {
 	blocks_release(fs, i, seq);
+	limit_forget(fs, i);
 	i->gone = true;
 	itable_remove(fs, i);
 	walk_account(fs, -WALK_INODE_BYTES - xattrs_bytes(i));

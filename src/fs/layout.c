@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "fs/limit.h"
 #include "fs/pin.h"
 
 bool layout_free(const struct gate *g, struct inode *i, const struct gate_need *need, const struct fs_caller *who)
@@ -136,6 +137,8 @@ void change_end(struct change *c)
 {
 	int err;
 
+	if (c->inode)
+		limit_settle(c->fs, c->inode);
 	if (!c->owner)
 		return;
 	/* The owner's device stores in place again from here on. Without that the pins stay drained: it asks anew. */

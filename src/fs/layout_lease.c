@@ -11,7 +11,9 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "fs/freeze.h"
 #include "fs/layout.h"
+#include "fs/limit.h"
 #include "fs/pin.h"
 
 struct pin_wrapper {
@@ -130,14 +132,18 @@ static int grant_write(struct grant *g)
 {
 	struct store s;
 	struct range range;
+	uint64_t missing;
 	int err;
 
 	rwlock_take_write(&g->inode->lock);
-	if (layout_missing(g->inode, block_of(g->range.start), block_of(g->range.end)) >
-	    alloc_avail_blocks(g->fs->alloc)) {
+	missing = layout_missing(g->inode, block_of(g->range.start), block_of(g->range.end));
+	err = freeze_grants_held(g->fs) ? -EAGAIN : limit_fits(g->fs, g->inode, missing);
+	if (!err && missing > alloc_avail_blocks(g->fs->alloc))
+		err = fail(-ENOSPC, "not enough free space for a WRITE lease on %llu bytes",
+			   (unsigned long long)(g->range.end - g->range.start));
+	if (err) {
 		rwlock_drop(&g->inode->lock);
-		return fail(-ENOSPC, "not enough free space for a WRITE lease on %llu bytes",
-			    (unsigned long long)(g->range.end - g->range.start));
+		return err;
 	}
 	do {
 		s = (struct store){.fs = g->fs,
@@ -228,6 +234,7 @@ int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct 
 			return err;
 		if (g.who->nowait)
 			return fail(-EAGAIN, "the layout of the range is being changed: try again");
+		freeze_wait_grants(h->fs);
 		err = lease_gate_wait(h->fs->arbiter, &h->inode->anchor, g.range, UINT64_MAX);
 		if (err)
 			return err;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "fs/acl.h"
+#include "fs/limit.h"
 #include "fs/perm.h"
 
 int dir_writable(const struct walk *w)
@@ -133,7 +134,12 @@ int node_create(const struct walk *w, const struct node *n, struct inode **out)
 	err = node_new(w, n, time_now(), &i);
 	if (err)
 		return err;
-	err = make_entry(w, n, i, &e);
+	err = limit_charge(w->fs, &i->attr, 0, 1);
+	if (!err) {
+		err = make_entry(w, n, i, &e);
+		if (err)
+			limit_return(w->fs, &i->attr, 0, 1);
+	}
 	if (err) {
 		inode_free(i);
 		return err;
@@ -146,6 +152,7 @@ int node_create(const struct walk *w, const struct node *n, struct inode **out)
 	if (err) {
 		i->gone = true;
 		itable_remove(w->fs, i);
+		limit_return(w->fs, &i->attr, 0, 1);
 		inode_orphan(i);
 		free(e);
 	} else {
@@ -293,6 +300,8 @@ static int remove_check(const struct walk *w, const struct inode *child, bool di
 {
 	int err = inode_changeable(w->fs, w->dir);
 
+	if (!err)
+		err = inode_changeable(w->fs, child);
 	if (!err)
 		err = perm_delete(w->dir, child, w->cred);
 	if (err)
@@ -442,6 +451,8 @@ static int link_check(const struct walk *w, const struct inode *i)
 	err = dir_writable(w);
 	if (!err)
 		err = inode_changeable(w->fs, i);
+	if (!err)
+		err = limit_border(i->attr.tree, w->dir->attr.tree);
 	if (err)
 		return err;
 	return i->nlink >= FS_LINKS_MAX ? fail(-EMLINK, "a file has at most %u names", FS_LINKS_MAX) : 0;

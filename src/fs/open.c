@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "fs/limit.h"
 #include "fs/namespace.h"
 #include "fs/acl.h"
 #include "fs/perm.h"
@@ -273,7 +274,11 @@ static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_cred *
 		err = chmod_acl(i, &a, &acl);
 	if (err)
 		return err;
-	err = setattr_record(fs, i, &a, acl);
+	err = limit_owner_begin(fs, i, &a);
+	if (!err) {
+		err = setattr_record(fs, i, &a, acl);
+		limit_owner_end(fs, i, &a, err);
+	}
 	if (err) {
 		free(acl);
 		return err;

@@ -63,6 +63,7 @@ void perm_inherit(const struct inode_attr *dir, const struct fs_cred *c, struct 
 {
 	child->uid = c->uid;
 	child->gid = c->gid;
+	child->tree = dir->tree;
 	if (!(dir->mode & S_ISGID))
 		return;
 	child->gid = dir->gid;

@@ -11,6 +11,8 @@
 
 #include "base/error.h"
 #include "fs/layout.h"
+#include "fs/perm.h"
+#include "fs/limit.h"
 
 /* Modes exclude each other; KEEP_SIZE goes with some. */
 #define MODE_MASK                                                                                                      \
@@ -67,6 +69,8 @@ static int allocate(struct fs_handle *h, const struct fs_caller *who, uint64_t o
 	if (blocks_wanted(&s, block_of(off), block_up(end)) > alloc_avail_blocks(h->fs->alloc))
 		err = fail(-ENOSPC, "not enough free space to allocate %llu bytes", (unsigned long long)(end - off));
 	else
+		err = limit_fits(h->fs, i, layout_missing(i, block_of(off), block_up(end)));
+	if (!err)
 		err = store_run(&s);
 	while (!err && !keep_size && end > i->attr.size) {
 		gap.dropped = false;
@@ -74,6 +78,9 @@ static int allocate(struct fs_handle *h, const struct fs_caller *who, uint64_t o
 		if (!err && !gap.dropped)
 			err = range_attr(h->fs, i, who, end);
 	}
+	/* Who is not root takes set-user-id away, whatever the size does. */
+	if (!err && mode_after_write(i->attr.mode, &who->cred) != i->attr.mode)
+		err = range_attr(h->fs, i, who, 0);
 	rwlock_drop(&i->lock);
 	gate_end(&gate);
 	return err;

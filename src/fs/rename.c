@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "fs/limit.h"
 #include "fs/namespace.h"
 #include "fs/perm.h"
 
@@ -121,10 +122,22 @@ static int check_target(const struct rename *r)
 	return r->new->type == DT_DIR && r->new->dir->live ? -ENOTEMPTY : 0;
 }
 
+static int check_changeable(const struct rename *r)
+{
+	const struct inode *const in[] = {r->from.dir, r->to.dir, r->old, r->new};
+	int err = 0;
+
+	for (unsigned k = 0; !err && k < ARRAY_LEN(in); k++)
+		err = in[k] ? inode_changeable(r->fs, in[k]) : 0;
+	return err ? err : limit_border(r->from.dir->attr.tree, r->to.dir->attr.tree);
+}
+
 static int check(const struct rename *r)
 {
 	int err = check_loops(r);
 
+	if (!err)
+		err = check_changeable(r);
 	if (!err && r->to.dir->nlink == 0)
 		err = -ENOENT;
 	if (!err)

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "fs/layout.h"
+#include "fs/limit.h"
 #include "fs/perm.h"
 
 #define BATCH_PARTS  48u
@@ -147,9 +148,12 @@ static int take_blocks(struct batch *b, enum part_kind kind, const struct extent
 
 	while (done < old->blocks && b->count < BATCH_PARTS) {
 		struct part *p = &b->part[b->count];
+		uint64_t want = old->blocks - done;
 		struct run r;
-		int err = blocks_take(s->fs, old->blocks - done, goal, &r);
+		int err = kind == PART_FILL ? limit_blocks(s->fs, s->inode, want, &want) : 0;
 
+		if (!err)
+			err = blocks_take(s->fs, want, goal, &r);
 		if (err)
 			return done ? 0 : err;
 		*p = (struct part){.kind = kind, .e = {.off = old->off + done, .start = r.start, .blocks = r.blocks}};
@@ -448,10 +452,9 @@ static int run_batch(struct store *s)
 	err = plan(&b);
 	if (err == NEED_GATE)
 		return wait_for_others(s, &b.need);
-	if (err)
-		return err;
-	if (b.count)
+	if (!err && b.count)
 		err = carry_out(&b);
+	limit_settle(s->fs, s->inode);
 	if (err)
 		return err;
 	reached = min_u64(s->end, block_bytes(b.next));

@@ -7,30 +7,6 @@
 
 #define TODO fail(-EOPNOTSUPP, "%s: not there yet", __func__)
 
-int fs_snapshot(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, bool read_only)
-{
-	return TODO;
-}
-int fs_snapshot_delete(struct fs *fs, const struct fs_caller *who, const char *path)
-{
-	return TODO;
-}
-int fs_snapshots(struct fs *fs, void (*each)(void *ctx, const struct fs_snapshot_info *info), void *ctx)
-{
-	return TODO;
-}
-int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_path, struct fs_limit *limit)
-{
-	return TODO;
-}
-int fs_limit_get(struct fs *fs, const struct fs_caller *who, const char *tree_path, struct fs_limit *limit)
-{
-	return TODO;
-}
-int fs_limits(struct fs *fs, void (*each)(void *ctx, const struct fs_limit *limit), void *ctx)
-{
-	return TODO;
-}
 int fs_resize(struct fs *fs, const struct fs_caller *who, uint64_t bytes,
 	      void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {

@@ -13,6 +13,7 @@
 #include "fs/core.h"
 #include "fs/dir.h"
 #include "fs/layout.h"
+#include "fs/limit.h"
 
 #define FINDING_MAX 256u
 
@@ -178,6 +179,12 @@ static int verify_run(struct verify *v)
 	if (!err && free_blocks != alloc_free_blocks(v->fs->alloc))
 		finding(v, "free space: %" PRIu64 " blocks, counted as %" PRIu64, free_blocks,
 			alloc_free_blocks(v->fs->alloc));
+	if (!err) {
+		int over = limit_verify(v->fs, v->each, v->ctx);
+
+		err = over < 0 ? over : 0;
+		v->findings += over > 0 ? over : 0;
+	}
 	return err;
 }
 

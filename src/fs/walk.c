@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/limit.h"
 #include "fs/xattr.h"
 
 #define WALK_BATCH      512u        /* items under one lock */
@@ -113,7 +114,9 @@ static int walk_all(void *ctx, struct checkpoint *cp)
 
 	w->cp = cp;
 	jtxn_init(&w->t);
-	err = itable_each(w->fs, walk_inode, w, &w->dead);
+	err = limit_walk(w->fs, &w->t);
+	if (!err)
+		err = itable_each(w->fs, walk_inode, w, &w->dead);
 	if (!err && w->t.items)
 		err = checkpoint_add(cp, &w->t);
 	jtxn_fini(&w->t);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "fs/extmap_move.h"
 #include "fs/layout.h"
+#include "fs/limit.h"
 
 struct zero {
 	struct store s; /* for everything but the conversion */
@@ -216,12 +217,15 @@ int zero_range(struct fs_handle *h, const struct fs_caller *who, uint64_t off, u
 	struct gate gate = {0};
 	struct zero z = {
 	    .s = {.fs = h->fs, .inode = i, .who = who, .gate = &gate}, .off = off, .end = end, .keep_size = keep_size};
+	uint64_t missing;
 	int err;
 
 	rwlock_take_write(&i->lock);
-	if (layout_missing(i, block_of(off), block_up(end)) > alloc_avail_blocks(h->fs->alloc)) {
+	missing = layout_missing(i, block_of(off), block_up(end));
+	err = limit_fits(h->fs, i, missing);
+	if (!err && missing > alloc_avail_blocks(h->fs->alloc))
 		err = fail(-ENOSPC, "not enough free space for %llu bytes", (unsigned long long)(end - off));
-	} else {
+	if (!err) {
 		do {
 			err = zero_locked(&z);
 		} while (!err && z.s.dropped);
