@@ -375,9 +375,9 @@ static int open_check(const struct onode *n, const struct fs_cred *c, int flags)
 		return -ENOTDIR;
 	if (S_ISDIR(n->mode) && ((want & MAY_W) || (flags & O_CREAT)))
 		return -EISDIR;
-	if (!S_ISDIR(n->mode) && !S_ISREG(n->mode))
-		return -ENXIO;
-	return oracle_may(n, c, want);
+	if (oracle_may(n, c, want))
+		return -EACCES;
+	return S_ISDIR(n->mode) || S_ISREG(n->mode) ? 0 : -ENXIO;
 }
 
 static void handle_open(struct oracle *o, unsigned slot, unsigned node, int flags)
@@ -526,6 +526,8 @@ static int64_t link_node(struct oracle *o, const struct fs_cred *c, unsigned nod
 		return p.err;
 	if (p.slash)
 		return -ENOENT;
+	if (o->node[node].nlink == 0 && (o->node[node].no_link || !o->node[node].nameless))
+		return -ENOENT;
 	err = may_add(&o->node[p.dir], c);
 	if (err)
 		return err;
@@ -546,10 +548,6 @@ static int64_t do_link(struct oracle *o, const struct fsop *op)
 
 static int64_t do_link_handle(struct oracle *o, const struct fsop *op)
 {
-	const struct onode *n = &o->node[o->h[op->h].node];
-
-	if (n->nlink == 0 && (n->no_link || !n->nameless))
-		return -ENOENT;
 	return link_node(o, &fsop_caller[op->who].cred, o->h[op->h].node, fsop_path[op->a]);
 }
 
