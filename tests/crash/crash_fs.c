@@ -67,11 +67,26 @@ static uint8_t *content(struct fs *fs, const char *path, uint64_t *size)
 
 static void describe_dir(struct describe *d, const char *path);
 
+static void describe_xattrs(struct describe *d)
+{
+	static char names[4096];
+	static uint8_t value[FS_XATTR_SIZE_MAX];
+	ssize_t n = fs_xattr_list(d->fs, &x_root, d->path, false, names, sizeof(names));
+
+	assert_true(n >= 0);
+	for (ssize_t k = 0; k < n; k += (ssize_t)strlen(names + k) + 1) {
+		ssize_t size = fs_xattr_get(d->fs, &x_root, d->path, false, names + k, value, sizeof(value));
+
+		assert_true(size >= 0);
+		add(d, "%s: %s size %zd content %08x\n", d->path, names + k, size, crc32c(0, value, (size_t)size));
+	}
+}
+
 /* By name order does not matter: cookies are the order of making, the same in every run. */
 static bool describe_entry(void *ctx, const struct fs_dirent *e)
 {
 	struct describe *d = ctx;
-	struct fs_attr a;
+	struct fs_attr a = {0};
 	size_t base = strlen(d->path);
 	uint64_t size = 0;
 	uint8_t *buf;
@@ -90,6 +105,8 @@ static bool describe_entry(void *ctx, const struct fs_dirent *e)
 
 		fs_readlink(d->fs, &x_root, d->path, target, sizeof(target) - 1);
 		add(d, "%s: link to %s\n", d->path, target);
+	} else if (!S_ISREG(a.mode)) {
+		add(d, "%s: node %o links %u device %" PRIu64 "\n", d->path, a.mode, a.nlink, a.rdev);
 	} else {
 		buf = content(d->fs, d->path, &size);
 		add(d, "%s: file %o links %u size %" PRIu64, d->path, a.mode, a.nlink, a.size);
@@ -98,6 +115,8 @@ static bool describe_entry(void *ctx, const struct fs_dirent *e)
 		add(d, "\n");
 		free(buf);
 	}
+	if (a.ino)
+		describe_xattrs(d);
 	d->path[base] = '\0';
 	return true;
 }

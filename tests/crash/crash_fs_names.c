@@ -87,6 +87,112 @@ static int unlink_open(struct fs *fs)
 	return err;
 }
 
+/* --- what few inodes have ------------------------------------------------------------------------------------------
+ */
+
+static int set_x(struct fs *fs, const char *path, const char *name, int c, size_t size)
+{
+	uint8_t *value = malloc(size);
+	int err;
+
+	for (size_t k = 0; k < size; k++)
+		value[k] = (uint8_t)(c + k / 4096);
+	err = fs_xattr_set(fs, &x_root, path, false, name, value, size, 0);
+	free(value);
+	return err;
+}
+
+static int set_small(struct fs *fs)
+{
+	return set_x(fs, "/d/a", "user.small", 's', 9);
+}
+static int replace_small(struct fs *fs)
+{
+	return set_x(fs, "/d/a", "user.small", 'r', 100);
+}
+static int remove_small(struct fs *fs)
+{
+	return fs_xattr_remove(fs, &x_root, "/d/a", false, "user.small");
+}
+static int set_big(struct fs *fs)
+{
+	return set_x(fs, "/d/a", "user.big", 'b', FS_XATTR_SIZE_MAX);
+}
+static int replace_big(struct fs *fs)
+{
+	return set_x(fs, "/d/a", "user.big", 'c', FS_XATTR_SIZE_MAX - 1);
+}
+static int remove_big(struct fs *fs)
+{
+	return fs_xattr_remove(fs, &x_root, "/d/a", false, "user.big");
+}
+
+/* owner 7, user 1000 7, group 5, mask 7, others 5; in the kernel's form */
+static const uint8_t an_acl[] = {2,  0, 0, 0,                         /* version */
+				 1,  0, 7, 0, 0xff, 0xff, 0xff, 0xff, /* owner */
+				 2,  0, 7, 0, 0xe8, 3,    0,    0,    /* user 1000 */
+				 4,  0, 5, 0, 0xff, 0xff, 0xff, 0xff, /* group */
+				 16, 0, 7, 0, 0xff, 0xff, 0xff, 0xff, /* mask */
+				 32, 0, 5, 0, 0xff, 0xff, 0xff, 0xff};
+
+static int set_default_acl(struct fs *fs)
+{
+	return fs_xattr_set(fs, &x_root, "/d", false, "system.posix_acl_default", an_acl, sizeof(an_acl), 0);
+}
+static int set_access_acl(struct fs *fs)
+{
+	return fs_xattr_set(fs, &x_root, "/d", false, "system.posix_acl_access", an_acl, sizeof(an_acl), 0);
+}
+static int remove_access_acl(struct fs *fs)
+{
+	return fs_xattr_remove(fs, &x_root, "/d", false, "system.posix_acl_access");
+}
+static int make_fifo(struct fs *fs)
+{
+	return fs_mknod(fs, &x_root, "/d/fifo", S_IFIFO | 0640, 0);
+}
+static int make_device(struct fs *fs)
+{
+	return fs_mknod(fs, &x_root, "/e/device", S_IFBLK | 0600, 0x123456789abcull);
+}
+static int replace_by_fifo(struct fs *fs)
+{
+	return fs_rename(fs, &x_root, "/d/fifo", "/e/b", 0);
+}
+static int exchange_file_and_dir(struct fs *fs)
+{
+	return fs_rename(fs, &x_root, "/d/a", "/e", RENAME_EXCHANGE);
+}
+
+static int with_tmpfile(struct fs *fs, const char *name)
+{
+	struct fs_handle *h;
+	int err = fs_open(fs, &x_root, "/d", O_RDWR | O_TMPFILE, 0600, &h);
+
+	if (err)
+		return err;
+	if (fs_write(h, &x_root, "without a name", 14, 3) != 14)
+		err = -EIO;
+	if (!err)
+		err = fs_fxattr_set(h, &x_root, "user.x", "y", 1, 0);
+	if (!err && name)
+		err = fs_link_handle(h, &x_root, name);
+	fs_close(h, NULL, 0);
+	return err;
+}
+static int tmpfile_linked(struct fs *fs)
+{
+	return with_tmpfile(fs, "/e/linked");
+}
+static int tmpfile_dropped(struct fs *fs)
+{
+	return with_tmpfile(fs, NULL);
+}
+static int unlink_linked(struct fs *fs)
+{
+	return fs_unlink(fs, &x_root, "/e/linked");
+}
+
 static void making(void **state)
 {
 	const struct fscrash c = {"making", prepare, {create_x, mkdir_n, symlink_s, x_sync, create_y, chmod_d},
@@ -137,6 +243,77 @@ static void making_around_a_checkpoint(void **state)
 	fscrash_run(&c);
 }
 
+static void attributes(void **state)
+{
+	const struct fscrash c = {"xattr", prepare, {set_small, replace_small, x_sync, remove_small}, NULL, -1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+/* Values that are two items, and records larger than what a segment has left. */
+static void large_attributes(void **state)
+{
+	const struct fscrash c = {"xattr-64K", prepare, {set_big, x_sync, replace_big, set_small, remove_big},
+				  NULL,        -1,      0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void attributes_around_a_checkpoint(void **state)
+{
+	const struct fscrash c = {
+	    "xattr-checkpoint", prepare, {set_small, set_big, replace_small, remove_big}, NULL, 2, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void acls(void **state)
+{
+	const struct fscrash c = {
+	    "acl", prepare, {set_access_acl, set_default_acl, x_sync, chmod_d, create_x, mkdir_n, remove_access_acl},
+	    NULL,  -1,      0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void special_files(void **state)
+{
+	const struct fscrash c = {"mknod", prepare, {make_fifo, make_device, x_sync, replace_by_fifo}, NULL, -1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void exchanging_unlike_things(void **state)
+{
+	const struct fscrash c = {"exchange-dir", prepare, {exchange_file_and_dir, x_sync, exchange_file_and_dir},
+				  NULL,           -1,      0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void files_without_a_name(void **state)
+{
+	const struct fscrash c = {"tmpfile", prepare, {tmpfile_linked, tmpfile_dropped, x_sync, unlink_linked},
+				  NULL,      -1,      0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void a_file_without_a_name_around_a_checkpoint(void **state)
+{
+	const struct fscrash c = {"tmpfile-checkpoint", prepare, {tmpfile_linked, unlink_linked, x_sync}, NULL, 1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +323,14 @@ int main(void)
 	    cmocka_unit_test(exchanging),
 	    cmocka_unit_test(unlinking_what_is_open),
 	    cmocka_unit_test(making_around_a_checkpoint),
+	    cmocka_unit_test(attributes),
+	    cmocka_unit_test(large_attributes),
+	    cmocka_unit_test(attributes_around_a_checkpoint),
+	    cmocka_unit_test(acls),
+	    cmocka_unit_test(special_files),
+	    cmocka_unit_test(exchanging_unlike_things),
+	    cmocka_unit_test(files_without_a_name),
+	    cmocka_unit_test(a_file_without_a_name_around_a_checkpoint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
