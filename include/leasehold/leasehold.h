@@ -218,7 +218,7 @@ LH_API int lh_file_sync(struct lh_file *file);
 LH_API int lh_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
 			       uint64_t len);
 /* FIDEDUPERANGE: shares the blocks if the bytes are the same, compared with both ranges locked. 0: shared; 1: they
- * differ and nothing changed. */
+ * differ and nothing changed (on a server: from the GiB on in which they differ). */
 LH_API int lh_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off,
 				uint64_t len);
 /* Swaps two ranges of equal length atomically, of two files or of one (then apart); block-aligned, or to both ends of

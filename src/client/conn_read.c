@@ -142,7 +142,7 @@ static struct call *pending_find(struct conn *c, uint64_t seq)
 	return call;
 }
 
-/* P51, P52: keeps what is said about a long call for the thread that waits for it. */
+/* P36, P37: keeps what is said about a long call for the thread that waits for it. */
 static const char *read_note(struct conn *c, const struct proto_header *h, const uint8_t *bytes, uint64_t about)
 {
 	size_t len = h->length - PROTO_HEADER_SIZE;
@@ -160,9 +160,9 @@ static const char *read_note(struct conn *c, const struct proto_header *h, const
 	lock_take(&c->lock);
 	call = pending_find(c, about);
 	if (!call || !call->told || (h->type == PROTO_LOSS && call->type != PROTO_FS_EVACUATE))
-		rule = "P51 news about no long request that waits";
+		rule = "P36 news about no long request that waits";
 	else if (call->notes_bytes + len > CALL_NOTES_MAX)
-		rule = "P52 more losses than can be kept";
+		rule = "P37 more losses than can be kept";
 	if (!rule) {
 		*call->notes_tail = n;
 		call->notes_tail = &n->next;

@@ -248,7 +248,7 @@ int client_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file
 	return (int)two_files(PROTO_FILE_EXCHANGE_RANGE, a, a_off, b, b_off, len);
 }
 
-/* In stretches (P53): those before the first difference share their blocks then. */
+/* In stretches (P38): those before the first difference share their blocks then. */
 int client_file_dedupe_range(struct lh_file *dst, uint64_t dst_off, struct lh_file *src, uint64_t src_off, uint64_t len)
 {
 	uint64_t done = 0;

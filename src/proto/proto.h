@@ -159,7 +159,7 @@ struct proto_list {
 
 /* --- elements of lists --- */
 
-/* key 0: a hole, reads as zeroes. What no run covers is unknown: to be reached by calls or a new LEASE_GET (P50). */
+/* key 0: a hole, reads as zeroes. What no run covers is unknown: to be reached by calls or a new LEASE_GET (P40). */
 struct proto_run {
 	uint64_t file_off, len, key, key_off;
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Snapshots, limits, resizing and evacuating. Lists go in pages that begin behind the last element of the page before,
- * so that nothing is kept between requests. Long work tells how far it is by PROGRESS events (P51); what it lost goes
- * out as LOSS events before the reply (P52), and waits here for the client to read them, because losses must not be
+ * so that nothing is kept between requests. Long work tells how far it is by PROGRESS events (P36); what it lost goes
+ * out as LOSS events before the reply (P37), and waits here for the client to read them, because losses must not be
  * lost.
  *
  * Who may change limits and memory is decided here (root, or the owner of the root directory); the fs is then asked as
