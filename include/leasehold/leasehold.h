@@ -72,8 +72,11 @@ LH_API int lh_pool_make(const char *path, struct lh_make_options *opt);
 LH_API int lh_pool_check(const char *path, FILE *out, bool json);
 /*
  * Offline: the same, and salvages what can be: what hangs nowhere goes to /lost+found, what contradicts is cut back to
- * what is sound, sound things stay as they are. Returns the number of findings; 0: nothing was wrong, nothing was
- * written.
+ * what is sound, sound things stay as they are. Says on out what was saved, lost and changed. A crash on the way leaves
+ * the pool as it was or repaired. Returns the number of findings, all corrected; 0: nothing was wrong, nothing was
+ * written. -EUCLEAN: some are left, or it is too short to be a pool; -EMEDIUMTYPE nothing of a pool is there;
+ * -EPROTONOSUPPORT, -EROFS made by a newer program; -EBUSY somebody has it open; -ENOSPC no room for the repaired
+ * metadata, nothing was changed; -EIO, -ENOMEM, -ENOENT, -EACCES.
  */
 LH_API int lh_pool_repair(const char *path, FILE *out, bool json);
 /* Offline: prints every structure on the medium. */

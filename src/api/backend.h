@@ -151,6 +151,7 @@ void local_serve_end(struct lh_fs *fs, struct local_served *served);
 /* What the public calls of the same names do; src/api checks the arguments and calls these. local/: */
 int local_pool_make(const char *path, struct lh_make_options *opt);
 int local_pool_check(const char *path, FILE *out, bool json);
+int local_pool_repair(const char *path, FILE *out, bool json);
 int local_pool_dump(const char *path, FILE *out, bool json);
 /* server/: opt is never NULL, its zero fields mean the defaults; fs was checked to be in this process. */
 int server_start(struct lh_fs *fs, const char *address, const struct lh_server_options *opt, struct lh_server **out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The offline calls on pools: make, check, dump. */
+/* The offline calls on pools: make, check, repair, dump. */
 #include "api/check.h"
 
 #include <string.h>
@@ -40,6 +40,19 @@ int lh_pool_check(const char *path, FILE *out, bool json)
 	if (err)
 		return err;
 	return (int)api_result(local_pool_check(path, out, json), __func__, path);
+}
+
+int lh_pool_repair(const char *path, FILE *out, bool json)
+{
+	int err;
+
+	fail_clear();
+	err = api_path(path, __func__);
+	if (!err)
+		err = api_given(out, "out", __func__);
+	if (err)
+		return err;
+	return (int)api_result(local_pool_repair(path, out, json), __func__, path);
 }
 
 int lh_pool_dump(const char *path, FILE *out, bool json)

@@ -17,7 +17,7 @@
 #include <leasehold/leasehold.h>
 
 /* Documented in docs/cli.md and `leasehold --help`. */
-enum cli_exit { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_FINDINGS = 3 };
+enum cli_exit { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_FINDINGS = 3, CLI_REPAIRED = 4 };
 
 #define CLI_OPTIONS_MAX 24u
 

@@ -33,7 +33,7 @@ static void help(FILE *out)
 	    "  -p, --pool POOL  a pool file, mem:SIZE, unix:PATH or tcp:HOST:PORT; default: $LEASEHOLD\n"
 	    "  -h, --help       this text; leasehold VERB --help explains a verb, with an example\n"
 	    "  -V, --version    the version\n"
-	    "\nExit status: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 fsck has findings.\n"
+	    "\nExit status: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 fsck has findings; 4 it repaired them.\n"
 	    "\nExample:\n"
 	    "  leasehold -p /dev/shm/a.pool mkfs --size 1G\n"
 	    "  leasehold -p /dev/shm/a.pool put -r /usr/share/doc /doc\n"

@@ -42,6 +42,17 @@ int local_pool_check(const char *path, FILE *out, bool json)
 	return findings > INT_MAX ? INT_MAX : (int)findings;
 }
 
+int local_pool_repair(const char *path, FILE *out, bool json)
+{
+	unsigned findings = 0;
+	int err;
+
+	err = tool_repair(path, out, json, &findings);
+	if (err)
+		return err;
+	return findings > INT_MAX ? INT_MAX : (int)findings;
+}
+
 int local_pool_dump(const char *path, FILE *out, bool json)
 {
 	return tool_dump(path, out, json);

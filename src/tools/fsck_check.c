@@ -7,46 +7,96 @@
 #include <sys/stat.h>
 
 #include "tools/fsck.h"
+#include "tools/salvage.h"
 
 #define UNMOUNTABLE "the pool cannot be mounted"
 #define N(v)        ((unsigned long long)(v))
+#define PATH_DEPTH  128u
+#define PATH_ROOM   1200u
 
 static bool is_type(const struct fsck_inode *i, uint32_t type)
 {
-	return i->there && (i->mode & S_IFMT) == type;
+	return i->there && (i->attr.mode & S_IFMT) == type;
 }
+
+/* --- paths ---------------------------------------------------------------------------------------------------------
+ */
+
+void fsck_count_names(struct fsck_state *s)
+{
+	for (struct fsck_inode *i = fsck_inode_first(s); i != NULL; i = fsck_inode_next(i)) {
+		i->names = 0;
+		i->named_by = NULL;
+	}
+	for (struct fsck_entry *e = fsck_entry_first(s); e != NULL; e = fsck_entry_next(e)) {
+		struct fsck_inode *i = fsck_inode_find(s, e->ino);
+
+		if (i == NULL)
+			continue;
+		i->names++;
+		if (i->named_by == NULL)
+			i->named_by = e;
+	}
+}
+
+void fsck_path(struct fsck_state *s, uint64_t ino, char *buf, size_t room)
+{
+	const struct fsck_entry *way[PATH_DEPTH];
+	const struct fsck_inode *i = fsck_inode_find(s, ino);
+	unsigned depth = 0;
+	size_t at = 0;
+
+	while (i != NULL && i->ino != FORMAT_ROOT_INO && i->named_by != NULL && depth < PATH_DEPTH) {
+		way[depth++] = i->named_by;
+		i = fsck_inode_find(s, i->named_by->dir);
+	}
+	if (i == NULL || i->ino != FORMAT_ROOT_INO || depth == 0) {
+		if (ino == FORMAT_ROOT_INO)
+			snprintf(buf, room, "/");
+		else
+			snprintf(buf, room, "inode %llu", N(ino));
+		return;
+	}
+	buf[0] = '\0';
+	while (depth > 0 && at + 2 < room) {
+		const struct fsck_entry *e = way[--depth];
+
+		buf[at++] = '/';
+		fsck_name(e->name, e->len, buf + at, room - at);
+		at += strlen(buf + at);
+	}
+}
+
+/* --- names ---------------------------------------------------------------------------------------------------------
+ */
 
 static void check_root(struct fsck *f)
 {
-	const struct fsck_inode *root = fsck_inode_find(f, FORMAT_ROOT_INO);
+	const struct fsck_inode *root = fsck_inode_find(&f->state, FORMAT_ROOT_INO);
 
 	if (root == NULL || !is_type(root, S_IFDIR))
 		fsck_finding(f, "6.1 inode 1 is the root directory", UNMOUNTABLE, "inode 1");
 }
 
-/* 6.2, 6.3: and counts the names of each inode. */
+/* 6.2, 6.3 */
 static void check_entry(struct fsck *f, const struct fsck_entry *e)
 {
-	const struct fsck_inode *dir = fsck_inode_find(f, e->dir);
-	struct fsck_inode *to = fsck_inode_find(f, e->ino);
+	const struct fsck_inode *dir = fsck_inode_find(&f->state, e->dir);
+	const struct fsck_inode *to = fsck_inode_find(&f->state, e->ino);
 	char name[1100];
 
 	fsck_name(e->name, e->len, name, sizeof(name));
 	if (dir == NULL || !is_type(dir, S_IFDIR))
-		fsck_finding(f, "6.3 an entry's directory exists", "the name cannot be reached",
+		fsck_finding(f, "6.3 an entry's directory exists", "the name cannot be reached; " UNMOUNTABLE,
 			     "directory %llu cookie %llu \"%.200s\"", N(e->dir), N(e->cookie), name);
 	if (to == NULL || !to->there)
 		fsck_finding(f, "6.2 an entry's inode exists", "the name leads nowhere; " UNMOUNTABLE,
 			     "directory %llu cookie %llu \"%.200s\" to inode %llu", N(e->dir), N(e->cookie), name,
 			     N(e->ino));
-	else if (e->dtype != IFTODT(to->mode))
+	else if (e->dtype != IFTODT(to->attr.mode))
 		fsck_finding(f, "6.2 an entry has its inode's type", UNMOUNTABLE,
 			     "directory %llu cookie %llu \"%.200s\" to inode %llu", N(e->dir), N(e->cookie), name,
 			     N(e->ino));
-	if (to != NULL) {
-		to->names++;
-		to->parent = e->dir;
-	}
 }
 
 static int name_cmp(const void *pa, const void *pb)
@@ -81,7 +131,7 @@ static int check_names(struct fsck *f)
 	list = calloc(f->entry_count + 1, sizeof(struct fsck_entry *));
 	if (list == NULL)
 		return -ENOMEM;
-	for (e = fsck_entry_first(f); e != NULL; e = fsck_entry_next(e)) {
+	for (e = fsck_entry_first(&f->state); e != NULL; e = fsck_entry_next(e)) {
 		if (count > 0 && list[count - 1]->dir != e->dir) {
 			names_compare(f, list, count);
 			count = 0;
@@ -100,7 +150,7 @@ static bool reaches_root(struct fsck *f, struct fsck_inode *i, uint64_t mark)
 		if (i->seen != 0)
 			return i->seen != mark;
 		i->seen = mark;
-		i = i->names > 0 ? fsck_inode_find(f, i->parent) : NULL;
+		i = i->named_by != NULL ? fsck_inode_find(&f->state, i->named_by->dir) : NULL;
 	}
 	return i != NULL;
 }
@@ -122,93 +172,167 @@ static void check_directory(struct fsck *f, struct fsck_inode *i, uint64_t mark)
 			     N(i->ino));
 }
 
-/* 6.6: ownership here; places in check_blocks. */
+/* --- inodes --------------------------------------------------------------------------------------------------------
+ */
+
+static void check_lone(struct fsck *f, const struct fsck_inode *i)
+{
+	const char *what = i->target != NULL     ? "a target"
+			   : i->map.extents != 0 ? "extents"
+			   : i->xattrs != NULL   ? "extended attributes"
+						 : NULL;
+
+	/* Names of what is not there are 6.2. */
+	if (what != NULL)
+		fsck_finding(f, "4.4 an inode has attributes", UNMOUNTABLE, "inode %llu has only %s", N(i->ino), what);
+}
+
+/* 6.6, ownership here; places in check_blocks. 6.8. */
 static void check_inode(struct fsck *f, struct fsck_inode *i)
 {
 	if (!i->there) {
-		fsck_finding(f, "4.4 an inode has attributes", UNMOUNTABLE, "inode %llu has only %s", N(i->ino),
-			     i->target_len != 0    ? "a target"
-			     : i->map.extents != 0 ? "extents"
-						   : "names");
+		check_lone(f, i);
 		return;
 	}
 	f->inode_count++;
 	f->extent_count += i->map.extents;
 	if (i->map.extents != 0 && !is_type(i, S_IFREG))
 		fsck_finding(f, "6.6 extents belong to regular files", UNMOUNTABLE, "inode %llu", N(i->ino));
-	if (is_type(i, S_IFLNK) ? i->target_len == 0 || i->target_len != i->size : i->target_len != 0)
+	if (is_type(i, S_IFLNK) ? i->target == NULL || i->target_len != i->attr.size : i->target != NULL)
 		fsck_finding(f, "6.8 a symlink has a target as long as its size", UNMOUNTABLE,
-			     "inode %llu: size %llu, target of %llu bytes", N(i->ino), N(i->size), N(i->target_len));
+			     "inode %llu: size %llu, target of %u bytes", N(i->ino), N(i->attr.size), i->target_len);
 	if (i->names == 0 && !is_type(i, S_IFDIR))
 		f->orphans++;
 }
 
-/* --- blocks ---------------------------------------------------------------------------------------------------------
- */
-
-static int meta_mark(struct fsck *f, struct alloc *a, struct run r, const char *what)
+/* 6.12: the number may be of a tree whose limit is gone, the limit's top may not. */
+static void check_limit(struct fsck *f, const struct fsck_limit *l)
 {
-	int err = alloc_mark_meta(a, r);
+	const struct fsck_inode *top = fsck_inode_find(&f->state, l->root);
 
-	if (err != -EUCLEAN)
-		return err;
-	fsck_finding(f, "6.7 runs of checkpoint and log lie over each other nowhere", UNMOUNTABLE,
-		     "%s at blocks %llu to %llu", what, N(r.start), N(r.start + r.blocks));
-	return 0;
+	if (l->kind == ITEM_LIMIT_TREE && (top == NULL || !is_type(top, S_IFDIR)))
+		fsck_finding(f, "6.12 a limit's tree has a top directory", "the limit counts nothing",
+			     "limit of tree %u: inode %llu", l->id, N(l->root));
 }
 
-static int blocks_mark(struct fsck *f, struct alloc *a)
+/* --- blocks --------------------------------------------------------------------------------------------------------
+ */
+
+static int meta_collect(struct fsck *f)
 {
-	int err = meta_mark(f, a, (struct run){f->scan.head.block, 1}, "checkpoint header");
+	const struct scan *s = &f->scan;
+	int err = 0;
 
-	for (uint64_t i = 0; err == 0 && i < f->scan.chunk_count; i++)
-		err = meta_mark(f, a, f->scan.chunks[i], "checkpoint chunk");
-	for (uint64_t i = 0; err == 0 && i < f->scan.segment_count; i++)
-		err = meta_mark(f, a, f->scan.segments[i].run, "log segment");
-	for (struct fsck_inode *i = fsck_inode_first(f); err == 0 && i != NULL; i = fsck_inode_next(i)) {
-		struct extent e;
+	if (f->salvage != NULL) {
+		for (uint64_t i = 0; err == 0 && i < f->salvage->meta.count; i++)
+			err = runs_add(&f->meta, f->salvage->meta.list[i].run, f->salvage->meta.list[i].what);
+	} else {
+		err = runs_add(&f->meta, (struct run){s->head.block, 1}, "checkpoint header");
+		for (uint64_t i = 0; err == 0 && i < s->chunk_count; i++)
+			err = runs_add(&f->meta, s->chunks[i], "checkpoint chunk");
+		for (uint64_t i = 0; err == 0 && i < s->segment_count; i++)
+			err = runs_add(&f->meta, s->segments[i].run, "log segment");
+	}
+	runs_sort(&f->meta);
+	return err;
+}
 
-		for (uint64_t at = 0; err == 0 && extmap_find(&i->map, at, &e); at = e.off + e.blocks) {
-			err = alloc_mark(a, (struct run){e.start, e.blocks});
-			if (err != -EUCLEAN)
-				continue;
+/* 6.7. Where headers were looked for, one lies over another's chunk only by chance: told once. */
+static void check_meta(struct fsck *f)
+{
+	uint64_t end = 0;
+
+	for (uint64_t i = 0; i < f->meta.count; i++) {
+		const struct runs_one *m = &f->meta.list[i];
+		bool same = i > 0 && m->run.start == m[-1].run.start && m->run.blocks == m[-1].run.blocks &&
+			    m->what == m[-1].what;
+
+		if (m->run.start < end && !same)
+			fsck_finding(f, "6.7 runs of checkpoint and log lie over each other nowhere", UNMOUNTABLE,
+				     "%s at blocks %llu to %llu, over a %s at blocks %llu to %llu", m->what,
+				     N(m->run.start), N(m->run.start + m->run.blocks), m[-1].what, N(m[-1].run.start),
+				     N(m[-1].run.start + m[-1].run.blocks));
+		end = m->run.start + m->run.blocks > end ? m->run.start + m->run.blocks : end;
+	}
+}
+
+static void check_extents(struct fsck *f, struct fsck_inode *i, uint64_t longest)
+{
+	uint64_t blocks = f->pool->size >> LH_BLOCK_SHIFT;
+	char path[PATH_ROOM];
+	struct extent e;
+
+	for (uint64_t at = 0; extmap_find(&i->map, at, &e); at = e.off + e.blocks) {
+		const struct runs_one *over = runs_over(&f->meta, (struct run){e.start, e.blocks}, longest);
+
+		if (over != NULL) {
+			fsck_path(&f->state, i->ino, path, sizeof(path));
 			fsck_finding(f, "6.6 extents lie over no metadata",
 				     "writing to the file would destroy the pool; " UNMOUNTABLE,
-				     "inode %llu blocks %llu to %llu at pool block %llu", N(i->ino), N(e.off),
-				     N(e.off + e.blocks), N(e.start));
-			err = 0;
+				     "inode %llu blocks %llu to %llu at pool block %llu, over a %s (%.200s)", N(i->ino),
+				     N(e.off), N(e.off + e.blocks), N(e.start), over->what, path);
+		}
+		if (e.start + e.blocks > blocks) {
+			fsck_path(&f->state, i->ino, path, sizeof(path));
+			fsck_finding(f, "2.1f pool shorter than its superblock says (truncated?)",
+				     "the file's content there is lost",
+				     "inode %llu blocks %llu to %llu at pool block %llu (%.200s)", N(i->ino), N(e.off),
+				     N(e.off + e.blocks), N(e.start), path);
 		}
 	}
-	return err;
 }
 
 static int check_blocks(struct fsck *f)
 {
-	struct alloc *a;
-	int err = alloc_new(f->scan.super.blocks, false, &a);
+	uint64_t longest;
+	int err = meta_collect(f);
 
 	if (err != 0)
 		return err;
-	err = blocks_mark(f, a);
-	alloc_free(a);
-	return err;
+	check_meta(f);
+	longest = runs_longest(&f->meta);
+	for (struct fsck_inode *i = fsck_inode_first(&f->state); i != NULL; i = fsck_inode_next(i))
+		check_extents(f, i, longest);
+	return 0;
+}
+
+/* Items that mount refuses when they come, although all together say nothing wrong. */
+static void check_early(struct fsck *f)
+{
+	for (unsigned k = 0; k < f->state.early_count; k++) {
+		const struct fsck_early *e = &f->state.early[k];
+
+		fsck_finding(f, e->rule, UNMOUNTABLE, "inode %llu, item at block %llu offset %llu", N(e->ino),
+			     N(e->at.block), N(e->at.offset));
+	}
 }
 
 int fsck_check(struct fsck *f)
 {
+	unsigned before = f->findings;
 	uint64_t mark = 0;
 	int err;
 
+	fsck_count_names(&f->state);
 	check_root(f);
-	for (struct fsck_entry *e = fsck_entry_first(f); e != NULL; e = fsck_entry_next(e)) {
+	for (struct fsck_entry *e = fsck_entry_first(&f->state); e != NULL; e = fsck_entry_next(e)) {
 		f->entry_count++;
 		check_entry(f, e);
 	}
 	err = check_names(f);
-	for (struct fsck_inode *i = fsck_inode_first(f); i != NULL; i = fsck_inode_next(i)) {
+	for (struct fsck_inode *i = fsck_inode_first(&f->state); i != NULL; i = fsck_inode_next(i)) {
+		i->seen = 0;
 		check_inode(f, i);
+	}
+	for (struct fsck_inode *i = fsck_inode_first(&f->state); i != NULL; i = fsck_inode_next(i)) {
 		if (is_type(i, S_IFDIR))
 			check_directory(f, i, ++mark);
 	}
-	return err != 0 ? err : check_blocks(f);
+	for (struct fsck_limit *l = fsck_limit_first(&f->state); l != NULL; l = fsck_limit_next(l))
+		check_limit(f, l);
+	if (err == 0)
+		err = check_blocks(f);
+	if (f->findings == before && f->salvage == NULL)
+		check_early(f);
+	return err;
 }

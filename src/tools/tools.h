@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Offline tools over a pool that nobody has mounted. Both open it read-only and write nothing to it. */
+/* Offline tools over a pool that nobody has mounted. fsck and dump open it read-only and write nothing to it. */
 #ifndef LH_TOOLS_TOOLS_H
 #define LH_TOOLS_TOOLS_H
 
@@ -17,6 +17,12 @@ struct pool;
  */
 int tool_fsck(const char *path, FILE *out, bool json, unsigned *findings);
 /*
+ * The same, and puts right what can be: docs/repair.md. 0: findings as of before, all of them corrected (no findings:
+ * nothing was written); prints what was saved, lost and changed. -EUCLEAN: findings are left. -ENOSPC: no room for a
+ * new checkpoint, nothing was changed. -EROFS: a feature of a newer program. Others as tool_fsck, -EIO.
+ */
+int tool_repair(const char *path, FILE *out, bool json, unsigned *findings);
+/*
  * Prints every structure that the root leads to with all its fields, in the order of replay; json: an array of objects.
  * Of a damaged pool what can be read, then the error: as fs_mount's, fail_text() names the rule.
  */
@@ -24,6 +30,7 @@ int tool_dump(const char *path, FILE *out, bool json);
 
 /* The same over a pool that is open already. */
 int tool_fsck_pool(struct pool *pool, FILE *out, bool json, unsigned *findings);
+int tool_repair_pool(struct pool *pool, FILE *out, bool json, unsigned *findings);
 int tool_dump_pool(struct pool *pool, FILE *out, bool json);
 
 #endif
