@@ -176,6 +176,190 @@ static void relocates(void **state)
 	fscrash_run(&c);
 }
 
+/* --- ranges --------------------------------------------------------------------------------------------------------
+ */
+
+/* Every block of /f is another letter; /g as above, and /same equals blocks 1 to 3 of /f. */
+static int prepare_letters(struct fs *fs)
+{
+	int err = prepare(fs);
+
+	for (unsigned k = 0; k < 6 && !err; k++)
+		err = x_write(fs, "/f", 'a' + (int)k, B, k * B);
+	if (!err)
+		err = x_create(fs, "/same");
+	for (unsigned k = 0; k < 3 && !err; k++)
+		err = x_write(fs, "/same", 'b' + (int)k, B, k * B);
+	return err;
+}
+
+enum pair { EXCHANGE, DEDUPE, COPY };
+
+static int pair_op(struct fs *fs, enum pair what, const char *dst, uint64_t dst_off, const char *src, uint64_t src_off,
+		   uint64_t len)
+{
+	struct fs_handle *d, *s;
+	ssize_t n = 0;
+	int err = fs_open(fs, &x_root, dst, O_RDWR, 0, &d);
+
+	if (err)
+		return err;
+	err = fs_open(fs, &x_root, src, O_RDWR, 0, &s);
+	if (!err) {
+		if (what == EXCHANGE)
+			err = fs_exchange_range(d, dst_off, s, src_off, len, &x_root);
+		else if (what == DEDUPE)
+			err = fs_dedupe_range(d, dst_off, s, src_off, len, &x_root);
+		else
+			n = fs_copy_range(d, dst_off, s, src_off, len, &x_root);
+		fs_close(s, NULL, 0);
+	}
+	fs_close(d, NULL, 0);
+	return err ? err : n < 0 ? (int)n : 0;
+}
+
+static int collapse(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_COLLAPSE_RANGE, B, 2 * B);
+}
+static int insert(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_INSERT_RANGE, 2 * B, 3 * B);
+}
+static int zero_blocks(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_ZERO_RANGE, B, 3 * B);
+}
+static int zero_past_end(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_ZERO_RANGE, 5 * B, 3 * B + 9);
+}
+static int zero_unaligned(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_ZERO_RANGE, B + 40, 3 * B);
+}
+static int punch_unaligned(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, B + 40, 3 * B);
+}
+static int unshare(struct fs *fs)
+{
+	return x_allocate(fs, "/f", FALLOC_FL_UNSHARE_RANGE, 0, 6 * B);
+}
+static int exchange(struct fs *fs)
+{
+	return pair_op(fs, EXCHANGE, "/f", 2 * B, "/g", 0, 2 * B);
+}
+static int exchange_within(struct fs *fs)
+{
+	return pair_op(fs, EXCHANGE, "/f", 4 * B, "/f", B, B);
+}
+static int dedupe(struct fs *fs)
+{
+	return pair_op(fs, DEDUPE, "/same", 0, "/f", B, 3 * B);
+}
+static int dedupe_again(struct fs *fs)
+{
+	return pair_op(fs, DEDUPE, "/same", 0, "/f", B, B);
+}
+/* The end, too, is shared: one record. */
+static int copy_all(struct fs *fs)
+{
+	return pair_op(fs, COPY, "/g", B, "/f", B, 100 * B);
+}
+/* Over the borders of blocks: what changed its place has bytes of its own. */
+static int in_place_words(struct fs *fs)
+{
+	return x_write(fs, "/f", 'I', 2 * B, B + 48);
+}
+static int write_into_zeroes(struct fs *fs)
+{
+	return x_write(fs, "/f", 'z', B + 100, 2 * B);
+}
+
+static void collapses_and_inserts(void **state)
+{
+	const struct fscrash c = {
+	    "shift", prepare_letters, {collapse, x_sync, insert, collapse, x_sync, insert}, NULL, -1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+/* Bytes stored in place after a remap show at the place of then, never at that of before. */
+static void writes_to_what_moved(void **state)
+{
+	const struct fscrash shifted = {"shifted-inplace",
+					prepare_letters,
+					{collapse, in_place_words, x_sync, insert, in_place_words},
+					"/f",
+					-1,
+					0};
+	const struct fscrash swapped = {"swapped-inplace",
+					prepare_letters,
+					{exchange, in_place_words, x_sync, exchange_within, in_place_words},
+					"/f",
+					-1,
+					0};
+	const struct fscrash direct = {
+	    "shifted-direct", prepare_letters, {collapse, direct_inside, x_sync}, "/f", -1, 2};
+
+	(void)state;
+	fscrash_run(&shifted);
+	fscrash_run(&swapped);
+	fscrash_run(&direct);
+}
+
+static void exchanges(void **state)
+{
+	const struct fscrash c = {"exchange", prepare_letters, {exchange, x_sync, exchange_within, exchange}, NULL, -1,
+				  0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void zeroes_ranges(void **state)
+{
+	const struct fscrash whole = {
+	    "zero", prepare_letters, {zero_blocks, x_sync, write_into_zeroes, zero_past_end}, NULL, -1, 0};
+	const struct fscrash shared = {"zero-shared", prepare_letters, {clone, zero_blocks, x_sync}, NULL, -1, 0};
+	const struct fscrash parts = {"zero-edges", prepare_letters, {zero_unaligned, x_sync}, "/f", -1, 0};
+
+	(void)state;
+	fscrash_run(&whole);
+	fscrash_run(&shared);
+	fscrash_run(&parts);
+}
+
+/* The edges are data, the rest goes whole. */
+static void punches_with_edges(void **state)
+{
+	const struct fscrash c = {"punch-edges", prepare_letters, {punch_unaligned, x_sync}, "/f", -1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void unshares(void **state)
+{
+	const struct fscrash c = {"unshare", prepare_letters, {clone, unshare, in_place_words, x_sync}, "/f", -1, 0};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
+static void dedupes_and_copies(void **state)
+{
+	const struct fscrash same = {
+	    "dedupe", prepare_letters, {dedupe, x_sync, write_into_zeroes, dedupe_again}, NULL, -1, 0};
+	const struct fscrash all = {"copy", prepare_letters, {copy_all, x_sync, unlink_g}, NULL, -1, 0};
+
+	(void)state;
+	fscrash_run(&same);
+	fscrash_run(&all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +374,13 @@ int main(void)
 	    cmocka_unit_test(commits_past_the_end),
 	    cmocka_unit_test(commits_inside),
 	    cmocka_unit_test(relocates),
+	    cmocka_unit_test(collapses_and_inserts),
+	    cmocka_unit_test(writes_to_what_moved),
+	    cmocka_unit_test(exchanges),
+	    cmocka_unit_test(zeroes_ranges),
+	    cmocka_unit_test(punches_with_edges),
+	    cmocka_unit_test(unshares),
+	    cmocka_unit_test(dedupes_and_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
