@@ -510,7 +510,7 @@ int crash_run_id(const struct crash_case *c, const char *id, struct crash_result
 	err = make_origin(&run);
 	if (!err)
 		err = run.only.levels ? run_only(&run) : run_all(&run);
-	if (!err && !c->quiet)
+	if (!err && !c->quiet && (!c->brief || out->failed))
 		print_result(&run);
 	pool_close(run.origin);
 	free(run.seen.slot);

@@ -45,6 +45,7 @@ struct crash_case {
 	unsigned recovery_events;   /* crash points per such recovery, its end included (6) */
 	unsigned recovery_outcomes; /* outcomes per such point (4) */
 	bool quiet;                 /* print nothing but an abort: for tests of the runner itself */
+	bool brief;                 /* no line when all is well: for programs with thousands of cases */
 };
 #define CRASH_NONE UINT32_MAX
 
