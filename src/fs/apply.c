@@ -200,6 +200,8 @@ static int resolve_entry(struct fs *fs, struct inode *dir, struct entry *e)
 
 static int finish_dir(struct fs *fs, struct inode *i)
 {
+	struct dir_walk w;
+	struct entry *e;
 	int err;
 
 	if (i->type != DT_DIR)
@@ -207,8 +209,9 @@ static int finish_dir(struct fs *fs, struct inode *i)
 	err = dir_finish(i->dir);
 	if (err == -EUCLEAN)
 		return damaged(fs, i, "6.5 names are unique in a directory");
-	for (uint32_t k = 0; !err && k < i->dir->slot_count; k++)
-		err = resolve_entry(fs, i, i->dir->slots[k].entry);
+	dir_walk_begin(&w, &i->dir->list, 0);
+	for (e = dir_walk_next(&w); !err && e; e = dir_walk_next(&w))
+		err = resolve_entry(fs, i, e);
 	return err;
 }
 

@@ -108,7 +108,7 @@ static int make_entry(const struct walk *w, const struct node *n, struct inode *
 	if (n->nameless)
 		return 0;
 	*out = entry_new(w->dir->dir, i, w->name, w->len);
-	err = *out ? dir_reserve(w->dir->dir, 1) : -ENOMEM;
+	err = *out ? dir_reserve(w->dir->dir, *out) : -ENOMEM;
 	if (err) {
 		free(*out);
 		*out = NULL;
@@ -410,7 +410,7 @@ static int link_now(const struct walk *w, struct inode *i)
 	struct entry *e = entry_new(w->dir->dir, i, w->name, w->len);
 	struct jtxn t;
 	uint64_t seq;
-	int err = e ? dir_reserve(w->dir->dir, 1) : -ENOMEM;
+	int err = e ? dir_reserve(w->dir->dir, e) : -ENOMEM;
 
 	if (err) {
 		free(e);

@@ -332,16 +332,14 @@ struct listing {
 
 static void list_fill(struct listing *l, struct inode *dir, uint64_t cookie)
 {
-	const struct dir *d = dir->dir;
+	const struct entry *e;
+	struct dir_walk w;
 	unsigned used = 0;
 
 	l->count = 0;
 	rwlock_take_read(&dir->lock);
-	for (uint32_t k = dir_after(d, cookie); k < d->slot_count && l->count < LIST_ENTRIES; k++) {
-		const struct entry *e = d->slots[k].entry;
-
-		if (!e)
-			continue;
+	dir_walk_begin(&w, &dir->dir->list, cookie);
+	for (e = dir_walk_next(&w); e && l->count < LIST_ENTRIES; e = dir_walk_next(&w)) {
 		if (used + e->len + 1 > LIST_BYTES)
 			break;
 		memcpy(l->names + used, e->name, e->len + 1u);

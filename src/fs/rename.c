@@ -274,7 +274,7 @@ static int do_move(struct rename *r)
 	struct entry *e = entry_new(r->to.dir->dir, r->old, r->to.name, r->to.len);
 	struct jtxn t;
 	uint64_t seq;
-	int err = e ? dir_reserve(r->to.dir->dir, 1) : -ENOMEM;
+	int err = e ? dir_reserve(r->to.dir->dir, e) : -ENOMEM;
 
 	if (err) {
 		free(e);

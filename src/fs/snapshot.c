@@ -249,20 +249,23 @@ static int copy_names(struct snap *s, const struct tree_member *m, uint64_t *nex
 {
 	const struct dir *from = m->inode->dir;
 	struct inode *to = m->copy;
-	int err = from->live ? dir_reserve(to->dir, from->live) : 0;
+	const struct entry *e;
+	struct dir_walk w;
+	int err = 0;
 
 	to->nlink = 2;
-	for (uint32_t k = 0; !err && k < from->slot_count; k++) {
-		const struct entry *e = from->slots[k].entry;
+	dir_walk_begin(&w, &from->list, 0);
+	for (e = dir_walk_next(&w); !err && e; e = dir_walk_next(&w)) {
 		struct inode *child;
 		struct entry *copy;
 
-		if (!e)
-			continue;
 		child = tree_child(&s->tree, e->inode, next)->copy;
 		copy = entry_new(to->dir, child, e->name, e->len);
-		if (!copy)
-			return -ENOMEM;
+		err = copy ? dir_reserve(to->dir, copy) : -ENOMEM;
+		if (err) {
+			free(copy);
+			return err;
+		}
 		dir_add(to->dir, copy);
 		if (child->type == DT_DIR) {
 			child->dir->parent = to;
@@ -302,12 +305,11 @@ static int name_prepare(struct snap *s)
 	int err;
 
 	rwlock_take_write(&s->to.dir->lock);
-	err = dir_reserve(s->to.dir->dir, 1);
-	if (!err)
-		s->entry = entry_new(s->to.dir->dir, top, s->to.name, s->to.len);
+	s->entry = entry_new(s->to.dir->dir, top, s->to.name, s->to.len);
+	err = s->entry ? dir_reserve(s->to.dir->dir, s->entry) : -ENOMEM;
 	rwlock_drop(&s->to.dir->lock);
-	if (err || !s->entry)
-		return -ENOMEM;
+	if (err)
+		return err;
 	jtxn_dirent(&s->t, s->dir.ino, s->entry->cookie, ino_of(top), DT_DIR, s->entry->name, s->entry->len);
 	s->bytes += WALK_DIRENT_BYTES + s->entry->len;
 	return 0;

@@ -83,12 +83,13 @@ static int removal_record(struct removal *r, uint64_t *seq)
 /* Cannot fail. Who has the directory open finds it empty. */
 static void removal_names(struct removal *r, struct inode *i)
 {
+	const struct entry *e;
+	struct dir_walk w;
 	int64_t bytes = 0;
 
-	for (uint32_t k = 0; k < i->dir->slot_count; k++) {
-		if (i->dir->slots[k].entry)
-			bytes += WALK_DIRENT_BYTES + i->dir->slots[k].entry->len;
-	}
+	dir_walk_begin(&w, &i->dir->list, 0);
+	for (e = dir_walk_next(&w); e; e = dir_walk_next(&w))
+		bytes += WALK_DIRENT_BYTES + e->len;
 	dir_clear(i->dir);
 	walk_account(r->fs, -bytes);
 }
@@ -211,13 +212,14 @@ static int is_snapshot(void *ctx, struct inode *i)
  * has no name any more. */
 static size_t prepend_name(struct listing *l, size_t at, const struct inode *i, struct inode *parent)
 {
+	const struct entry *e;
+	struct dir_walk w;
 	size_t to = 0;
 
 	rwlock_take_read(&parent->lock);
-	for (uint32_t k = 0; k < parent->dir->slot_count; k++) {
-		const struct entry *e = parent->dir->slots[k].entry;
-
-		if (!e || e->inode != i)
+	dir_walk_begin(&w, &parent->dir->list, 0);
+	for (e = dir_walk_next(&w); e; e = dir_walk_next(&w)) {
+		if (e->inode != i)
 			continue;
 		if (at > e->len + 1ul) {
 			to = at - e->len - 1;
@@ -267,15 +269,18 @@ static const char *path_of(struct listing *l, struct inode *i)
 static int visit(struct listing *l, struct fs_snapshot_info *info)
 {
 	struct inode *i = l->todo[--l->count];
+	const struct entry *e;
+	struct dir_walk w;
 	int err = 0;
 
 	info->inodes++;
 	rwlock_take_read(&i->lock);
 	if (i->type == DT_REG)
 		info->blocks += i->map.blocks;
-	for (uint32_t k = 0; !err && i->type == DT_DIR && k < i->dir->slot_count; k++) {
-		if (i->dir->slots[k].entry)
-			err = todo_add(l, i->dir->slots[k].entry->inode);
+	if (i->type == DT_DIR) {
+		dir_walk_begin(&w, &i->dir->list, 0);
+		for (e = dir_walk_next(&w); !err && e; e = dir_walk_next(&w))
+			err = todo_add(l, e->inode);
 	}
 	rwlock_drop(&i->lock);
 	inode_put(l->fs, i);

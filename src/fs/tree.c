@@ -133,16 +133,17 @@ static int entry_add(struct tree *t, const struct entry *e, const struct tree_fi
 int tree_collect(struct tree *t, struct inode *top, const struct tree_filter *f)
 {
 	int err = member_add(t, top, f, false);
+	struct dir_walk w;
+	struct entry *e;
 
 	for (uint64_t k = 0; !err && k < t->count; k++) {
 		const struct inode *d = t->m[k].inode;
 
 		if (d->type != DT_DIR || t->m[k].leaf)
 			continue;
-		for (uint32_t s = 0; !err && s < d->dir->slot_count; s++) {
-			if (d->dir->slots[s].entry)
-				err = entry_add(t, d->dir->slots[s].entry, f);
-		}
+		dir_walk_begin(&w, &d->dir->list, 0);
+		for (e = dir_walk_next(&w); !err && e; e = dir_walk_next(&w))
+			err = entry_add(t, e, f);
 	}
 	return err;
 }

@@ -59,14 +59,13 @@ static struct count *count_of(struct verify *v, uint64_t ino)
 static void verify_names(struct verify *v, const struct inode *i)
 {
 	const struct dir *d = i->dir;
+	const struct entry *e;
+	struct dir_walk w;
 	uint64_t last = 0;
 	uint32_t live = 0;
 
-	for (uint32_t k = 0; k < d->slot_count; k++) {
-		const struct entry *e = d->slots[k].entry;
-
-		if (!e)
-			continue;
+	dir_walk_begin(&w, &d->list, 0);
+	for (e = dir_walk_next(&w); e; e = dir_walk_next(&w)) {
 		live++;
 		if (e->cookie <= last || e->cookie >= d->next_cookie)
 			finding(v, "directory %" PRIu64 ": cookie %" PRIu64 " is out of order", ino_of(i), e->cookie);

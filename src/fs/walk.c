@@ -26,14 +26,12 @@ struct walker {
 /* Under INODE. Returns the cookie to go on after; 0: done. */
 static uint64_t walk_names(struct walker *w, const struct inode *i, uint64_t after)
 {
-	const struct dir *d = i->dir;
+	const struct entry *e;
+	struct dir_walk at;
 	unsigned count = 0;
 
-	for (uint32_t k = dir_after(d, after); k < d->slot_count; k++) {
-		const struct entry *e = d->slots[k].entry;
-
-		if (!e)
-			continue;
+	dir_walk_begin(&at, &i->dir->list, after);
+	for (e = dir_walk_next(&at); e; e = dir_walk_next(&at)) {
 		if (count++ == WALK_BATCH)
 			return after;
 		jtxn_dirent(&w->t, ino_of(i), e->cookie, ino_of(e->inode), e->type, e->name, e->len);
