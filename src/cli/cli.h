@@ -95,9 +95,22 @@ const char *cli_base_name(const char *path);
 	X(mv, "rename, move or exchange")                                                                              \
 	X(ln, "make hard and symbolic links")                                                                          \
 	X(clone, "copy by sharing blocks")                                                                             \
+	X(cp, "copy inside the filesystem, sharing blocks where possible")                                             \
+	X(dedupe, "share blocks where the bytes are the same")                                                         \
+	X(exchange, "exchange ranges of two files at one moment")                                                      \
 	X(truncate, "set the size of a file")                                                                          \
+	X(fallocate, "reserve, zero, collapse, insert, unshare a range")                                               \
 	X(punch, "free the blocks of a range")                                                                         \
 	X(relocate, "move the blocks of a range elsewhere")                                                            \
+	X(map, "show the extents and holes of a file")                                                                 \
+	X(defrag, "move files into one run each")                                                                      \
+	X(mknod, "make FIFOs, sockets and devices")                                                                    \
+	X(xattr, "list, get, set and remove extended attributes")                                                      \
+	X(acl, "show and set access control lists")                                                                    \
+	X(snapshot, "copy a whole tree as it is at one moment")                                                        \
+	X(limit, "set and show limits of users and trees")                                                             \
+	X(resize, "give the pool another size")                                                                        \
+	X(evacuate, "move everything out of failing memory")                                                           \
 	X(leases, "show who holds leases")                                                                             \
 	X(revoke, "take leases back by force")                                                                         \
 	X(fsck, "check a pool that is not open")                                                                       \

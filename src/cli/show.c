@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #define TARGET_MAX 4097u
 
@@ -23,6 +25,16 @@ json_t *show_stat_json(const char *path, const struct lh_stat *st, const char *t
 	if (j == NULL)
 		j = json_pack("{s:n, s:s, s:s, s:I, s:I}", "path", "type", cli_type_name(st->mode), "mode", mode, "ino",
 			      (json_int_t)st->ino, "size", (json_int_t)st->size);
+	if (j != NULL && (S_ISCHR(st->mode) || S_ISBLK(st->mode))) {
+		json_object_set_new(j, "major", json_integer(major(st->rdev)));
+		json_object_set_new(j, "minor", json_integer(minor(st->rdev)));
+	}
+	if (j != NULL && st->tree)
+		json_object_set_new(j, "tree", json_integer(st->tree));
+	if (j != NULL && st->flags) {
+		json_object_set_new(j, "snapshot", json_boolean(st->flags & LH_STAT_SNAPSHOT));
+		json_object_set_new(j, "read_only", json_boolean(st->flags & LH_STAT_READ_ONLY));
+	}
 	if (j != NULL && target != NULL)
 		json_object_set_new(j, "target", json_string(target));
 	return j;

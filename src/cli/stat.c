@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/size.h"
 #include "base/types.h"
@@ -122,6 +123,13 @@ static void show_text(const char *path, const struct lh_stat *st, const char *ta
 	       cli_mode_text(st->mode, mode), st->mode & 07777, (unsigned long long)st->ino, st->nlink);
 	printf("owner:    uid %u gid %u\nsize:     %llu\nblocks:   %llu\n", st->uid, st->gid,
 	       (unsigned long long)st->size, (unsigned long long)st->blocks);
+	if (S_ISCHR(st->mode) || S_ISBLK(st->mode))
+		printf("device:   %u, %u\n", major(st->rdev), minor(st->rdev));
+	if (st->tree)
+		printf("limits:   of tree %u\n", st->tree);
+	if (st->flags)
+		printf("snapshot: %s%s\n", st->flags & LH_STAT_SNAPSHOT ? "root" : "inside",
+		       st->flags & LH_STAT_READ_ONLY ? ", read-only" : "");
 	printf("accessed: %s\n", cli_time_text(st->atime_ns, when));
 	printf("modified: %s\n", cli_time_text(st->mtime_ns, when));
 	printf("changed:  %s\n", cli_time_text(st->ctime_ns, when));

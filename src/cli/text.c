@@ -98,8 +98,36 @@ const char *cli_type_name(uint32_t mode)
 		return "symlink";
 	case S_IFREG:
 		return "file";
+	case S_IFIFO:
+		return "fifo";
+	case S_IFSOCK:
+		return "socket";
+	case S_IFCHR:
+		return "character device";
+	case S_IFBLK:
+		return "block device";
 	default:
 		return "unknown";
+	}
+}
+
+static char type_letter(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFDIR:
+		return 'd';
+	case S_IFLNK:
+		return 'l';
+	case S_IFIFO:
+		return 'p';
+	case S_IFSOCK:
+		return 's';
+	case S_IFCHR:
+		return 'c';
+	case S_IFBLK:
+		return 'b';
+	default:
+		return '-';
 	}
 }
 
@@ -107,7 +135,7 @@ char *cli_mode_text(uint32_t mode, char buf[CLI_MODE_MAX])
 {
 	static const char letters[] = "rwxrwxrwx";
 
-	buf[0] = S_ISDIR(mode) ? 'd' : S_ISLNK(mode) ? 'l' : '-';
+	buf[0] = type_letter(mode);
 	for (unsigned i = 0; i < 9; i++)
 		buf[1 + i] = mode & (0400u >> i) ? letters[i] : '-';
 	if (mode & S_ISUID)

@@ -6,7 +6,8 @@
 runs 0 "$LH" --help
 shows '^Exit status: 0 done; 1 failed.*2 wrong usage; 3 fsck'
 verbs=$(sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p' "$T/out")
-for verb in mkfs serve ls stat cat put get rm mkdir mv ln clone truncate punch relocate leases revoke fsck dump bench; do
+for verb in mkfs serve ls stat cat put get rm mkdir mv ln clone cp dedupe exchange truncate fallocate \
+	punch relocate map defrag mknod xattr acl snapshot limit resize evacuate leases revoke fsck dump bench; do
 	grep -qx "$verb" <<<"$verbs" || fail "no verb $verb in the help"
 done
 for verb in $verbs; do
