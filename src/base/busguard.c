@@ -28,9 +28,10 @@ struct window {
 static _Thread_local struct window *innermost __attribute__((tls_model("initial-exec")));
 static _Thread_local const void *last_fault __attribute__((tls_model("initial-exec")));
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int install_error;
+static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous;
+/* Somebody installed himself behind us and calls us for what is not his: then it is nobody's. */
+static _Thread_local bool passing __attribute__((tls_model("initial-exec")));
 
 /* [at, at + unit) is what the kernel says is bad; unit is a page for a machine check. */
 static bool hits(const void *start, size_t len, uintptr_t at, uintptr_t unit)
@@ -42,11 +43,17 @@ static bool hits(const void *start, size_t len, uintptr_t at, uintptr_t unit)
 
 static void pass_on(int sig, siginfo_t *si, void *uc)
 {
-	if (previous.sa_flags & SA_SIGINFO) {
+	bool handled = !passing;
+
+	passing = true;
+	if (handled && previous.sa_flags & SA_SIGINFO)
 		previous.sa_sigaction(sig, si, uc);
-	} else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+	else if (handled && previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
 		previous.sa_handler(sig);
-	} else {
+	else
+		handled = false;
+	passing = false;
+	if (!handled) {
 		/* Back to the instruction, which faults again and ends the process with the right signal. */
 		sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 		if (si->si_code <= 0)
@@ -74,19 +81,23 @@ static void on_sigbus(int sig, siginfo_t *si, void *uc)
 	pass_on(sig, si, uc);
 }
 
-static void install(void)
-{
-	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
-
-	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, &previous) != 0)
-		install_error = -errno;
-}
-
 int busguard_install(void)
 {
-	pthread_once(&once, install);
-	return install_error;
+	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+	struct sigaction now;
+	int err = 0;
+
+	sigemptyset(&sa.sa_mask);
+	pthread_mutex_lock(&installing);
+	if (sigaction(SIGBUS, NULL, &now) != 0)
+		err = -errno;
+	if (!err && !(now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)) {
+		previous = now;
+		if (sigaction(SIGBUS, &sa, NULL) != 0)
+			err = -errno;
+	}
+	pthread_mutex_unlock(&installing);
+	return err;
 }
 
 int busguard_run(const struct busguard_area *area, void (*fn)(void *ctx), void *ctx)

@@ -18,8 +18,9 @@
 #define BUSGUARD_FROM 2u
 
 /*
- * Installs the handler of the process, once; it passes on what is none of ours to the handler that was there. An
- * application that sets its own handler later should call the previous one too. 0 or -errno.
+ * Makes ours the process's handler, if it is not; it passes on what is none of ours to the handler that was there.
+ * Every pool that is opened does this. An application that sets its own handler later calls the previous one too. 0 or
+ * -errno.
  */
 int busguard_install(void);
 

@@ -81,6 +81,8 @@ enum alloc_fence { ALLOC_FENCE_MOVING = 1, ALLOC_FENCE_BAD = 2 };
 int alloc_fence(struct alloc *a, struct run r, enum alloc_fence kind);
 void alloc_unfence(struct alloc *a, struct run r);
 void alloc_unfence_bad(struct alloc *a, struct run r);
+/* BAD fences in the run become MOVING ones. */
+void alloc_bad_to_moving(struct alloc *a, struct run r);
 /* How many blocks of the run are held. */
 uint64_t alloc_held(struct alloc *a, struct run r);
 uint64_t alloc_held_blocks(struct alloc *a);
@@ -93,6 +95,8 @@ uint64_t alloc_free_in(struct alloc *a, struct run r);
  * block on is fenced and held already (asserted), and forgotten. -ENOMEM.
  */
 int alloc_resize(struct alloc *a, uint64_t pool_blocks);
+/* After it alloc_resize to so many cannot fail. */
+int alloc_resize_prepare(struct alloc *a, uint64_t pool_blocks);
 
 /* Tests: the n-th take from now on says -ENOSPC, once; 0: none does. */
 void alloc_fail_take(struct alloc *a, uint64_t n);

@@ -172,6 +172,22 @@ void alloc_unfence_bad(struct alloc *a, struct run r)
 	unfence(a, r, ALLOC_FENCE_BAD);
 }
 
+void alloc_bad_to_moving(struct alloc *a, struct run r)
+{
+	while (r.blocks > 0) {
+		struct group *g;
+		struct run piece = run_cut(a, &r, &g);
+
+		lock_take(&g->lock);
+		fence_split(g, piece.start);
+		fence_split(g, run_end(piece));
+		for (struct node *n = tree_from(&g->fences, piece.start); n != NULL && n->run.start < run_end(piece);
+		     n = RB_NEXT(start_tree, &g->fences, n))
+			n->value = ALLOC_FENCE_MOVING;
+		lock_drop(&g->lock);
+	}
+}
+
 static uint64_t sum_in(struct start_tree *t, struct run r)
 {
 	uint64_t sum = 0;
@@ -266,6 +282,11 @@ static void forget(struct alloc *a, struct group *g, struct run r)
 		RB_REMOVE(start_tree, &g->held, n);
 		node_put(g, n);
 	}
+}
+
+int alloc_resize_prepare(struct alloc *a, uint64_t pool_blocks)
+{
+	return groups_grow(a, pool_blocks);
 }
 
 int alloc_resize(struct alloc *a, uint64_t pool_blocks)

@@ -16,6 +16,7 @@
 #include "fs/acl.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/evacuate.h"
 #include "fs/limit.h"
 
 #define NO_MEMORY "out of memory"
@@ -153,6 +154,7 @@ const struct journal_apply fs_apply = {
     .unmap = apply_unmap,
     .xattr = apply_xattr,
     .limit = limit_apply,
+    .bad = bad_apply,
 };
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */

@@ -100,6 +100,9 @@ struct fs {
 	bool has_thread;
 	bool journal_ready; /* replay is over, hints are welcome */
 	int apply_error;    /* replay: -ENOMEM, when that and not damage stopped it */
+	struct run *bad;    /* replay: bad runs found so far (evacuate.h) */
+	unsigned bad_count;
+	_Atomic bool space_busy; /* the pool is resized or evacuated */
 	uint64_t name_seed;
 	pthread_t thread;
 	struct lock rename; /* RENAME: parents of directories */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/evacuate.h"
 #include "fs/freeze.h"
 #include "fs/limit.h"
 
@@ -70,6 +71,7 @@ static void fs_free(struct fs *fs)
 	if (fs->arbiter)
 		lease_arbiter_free(fs->arbiter);
 	alloc_free(fs->alloc);
+	free(fs->bad);
 	limits_fini(fs);
 	freeze_fini(fs);
 	lock_destroy(&fs->rename);
@@ -118,6 +120,8 @@ static int fs_replay(struct fs *fs)
 	err = journal_mark_space(fs->journal, fs->alloc);
 	if (!err)
 		err = apply_finish(fs);
+	if (!err)
+		err = bad_finish(fs);
 	if (!err)
 		err = journal_start(fs->journal, fs->alloc, fs->read_only);
 	if (err)
@@ -217,9 +221,10 @@ void fs_statfs(struct fs *fs, struct fs_statfs *out)
 	struct journal_stats js;
 
 	journal_stats_read(fs->journal, &js);
-	*out = (struct fs_statfs){.blocks = fs->pool->size / LH_BLOCK_SIZE,
+	*out = (struct fs_statfs){.blocks = alloc_pool_blocks(fs->alloc),
 				  .free_blocks = alloc_free_blocks(fs->alloc),
 				  .avail_blocks = alloc_avail_blocks(fs->alloc),
+				  .held_blocks = alloc_held_blocks(fs->alloc),
 				  .files = atomic_load(&fs->files),
 				  .log_bytes = js.log_bytes,
 				  .checkpoints = js.checkpoints};

@@ -82,6 +82,7 @@ struct fs_setattr {
 
 struct fs_statfs {
 	uint64_t blocks, free_blocks, avail_blocks; /* avail: without the reserve for log and checkpoint */
+	uint64_t held_blocks; /* given up (bad), or being emptied: neither free nor used */
 	uint64_t files;
 	uint64_t log_bytes; /* since the last checkpoint */
 	uint64_t checkpoints;

@@ -165,9 +165,13 @@ int journal_mark_space(struct journal *j, struct alloc *alloc)
 	uint64_t blocks = alloc_pool_blocks(alloc);
 	int err = alloc_mark_meta(alloc, (struct run){j->head.block, 1});
 
-	/* The file got longer than the pool: the superblock's copy is in the middle, and what follows is not ours. */
-	if (err == 0 && blocks > j->super.blocks)
-		err = alloc_mark_meta(alloc, (struct run){j->super.blocks - 1, blocks - j->super.blocks});
+	/* The file is longer than the pool: the superblock's copy is in the middle, and what follows is not ours. */
+	if (err == 0 && blocks > j->super.blocks) {
+		err = alloc_fence(alloc, (struct run){j->super.blocks - 1, blocks - j->super.blocks},
+				  ALLOC_FENCE_MOVING);
+		if (err == 0)
+			err = alloc_resize(alloc, j->super.blocks);
+	}
 	for (uint64_t i = 0; err == 0 && i < j->chunk_count; i++)
 		err = alloc_mark_meta(alloc, j->chunks[i]);
 	for (uint64_t i = 0; err == 0 && i < j->old_segment_count; i++)

@@ -1,130 +1,51 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Moves the blocks of a range to new places. One break for the range; its gate stays closed over all batches. Holders
- * are told to drain: what they wrote before they let go is copied (L10), also into blocks that only memory calls
- * zeroed.
+ * Moves the blocks of a range of one file to new places. One break for the range; its gate stays closed over all
+ * batches.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/error.h"
-#include "fs/layout.h"
+#include "fs/move.h"
 
-#define MOVE_PARTS  32u
-#define MOVE_BLOCKS 4096u /* 16 MiB a record: bounds the time under the lock */
-
-struct move {
-	struct fs *fs;
-	struct inode *inode;
-	const struct fs_caller *who;
-	struct extent to[MOVE_PARTS];
-	uint64_t from[MOVE_PARTS];
-	unsigned count;
-	uint64_t next, blocks;
-};
-
-/* New places for what is in [next, end), as far as one batch goes. */
-static int move_plan(struct move *m, uint64_t end)
+/* All batches of a file's range; whoever leases it is broken first. *moved grows. */
+static int move_range(struct move *m, const struct gate_need *whole, uint64_t *moved)
 {
-	uint64_t goal = 0;
-	struct extent e;
+	struct gate gate = {0};
+	unsigned tries = 0;
+	int err = 0;
 
-	while (m->count < MOVE_PARTS && m->blocks < MOVE_BLOCKS && layout_next(m->inode, m->next, end, &e)) {
-		struct run r;
-		int err = blocks_take(m->fs, min_u64(e.blocks, MOVE_BLOCKS - m->blocks), goal, &r);
-
-		if (err)
-			return m->count ? 0 : err;
-		m->to[m->count] = (struct extent){e.off, r.start, r.blocks, e.flags};
-		m->from[m->count] = e.start;
-		m->count++;
-		m->blocks += r.blocks;
-		m->next = e.off + r.blocks;
-		goal = r.start + r.blocks;
+	m->gate = &gate;
+	while (!err && m->next < m->end) {
+		rwlock_take_write(&m->inode->lock);
+		if (m->inode->gone)
+			err = -ESTALE;
+		else if (!layout_free(&gate, m->inode, whole, m->who))
+			err = NEED_GATE;
+		else
+			err = move_batch(m);
+		rwlock_drop(&m->inode->lock);
+		if (!err)
+			*moved += m->blocks;
+		if (err == NEED_GATE)
+			err = gate_break(&gate, m->fs, m->inode, whole, m->who);
+		if (walk_made_room(m->fs, err, &tries))
+			err = 0;
 	}
-	if (m->count < MOVE_PARTS && m->blocks < MOVE_BLOCKS)
-		m->next = end;
-	return 0;
-}
-
-static void move_copy(struct move *m)
-{
-	for (unsigned k = 0; k < m->count; k++) {
-		const struct extent *e = &m->to[k];
-
-		if (e->flags == EXT_UNWRITTEN)
-			continue;
-		pool_copy(m->fs->pool, block_bytes(e->start), block_bytes(m->from[k]), block_bytes(e->blocks));
-		if (!(e->flags & EXT_UNWRITTEN))
-			journal_data(m->fs->journal, block_bytes(e->start), block_bytes(e->blocks));
-	}
-}
-
-static int move_commit(struct move *m, uint64_t *seq)
-{
-	struct jtxn t;
-	int err;
-
-	jtxn_init(&t);
-	jtxn_inode(&t, &m->inode->attr);
-	for (unsigned k = 0; k < m->count; k++) {
-		struct extent e = m->to[k];
-
-		e.flags &= EXT_UNWRITTEN;
-		jtxn_map(&t, ino_of(m->inode), &e);
-	}
-	err = commit_content(m->fs, &t, seq);
-	jtxn_fini(&t);
-	return err;
-}
-
-/* Under INODE exclusive with the gate closed. */
-static int move_batch(struct move *m, uint64_t end)
-{
-	struct inode *i = m->inode;
-	uint64_t extents = i->map.extents;
-	uint64_t first = m->next;
-	struct change c;
-	uint64_t seq;
-	int err;
-
-	m->count = 0;
-	m->blocks = 0;
-	err = move_plan(m, end);
-	if (err || m->count == 0)
-		return err;
-	err = extmap_reserve(&i->map, m->count);
-	if (!err)
-		err = change_begin(&c, m->fs, i, block_range(first, m->next - first), m->who);
-	if (err)
-		goto undo;
-	move_copy(m);
-	err = move_commit(m, &seq);
-	for (unsigned k = 0; k < m->count && !err; k++) {
-		extmap_set(&i->map, &m->to[k]);
-		alloc_release(m->fs->alloc, &c.gone, (struct run){m->from[k], m->to[k].blocks}, seq);
-	}
-	if (!err && i->may_share)
-		hazard_note(m->fs, seq);
-	walk_account(m->fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
-	change_end(&c);
-	if (!err)
-		return 0;
-undo:
-	for (unsigned k = 0; k < m->count; k++)
-		alloc_undo(m->fs->alloc, (struct run){m->to[k].start, m->to[k].blocks});
+	gate_end(&gate);
+	move_fini(m);
 	return err;
 }
 
 int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, uint64_t *moved_blocks)
 {
 	struct inode *i = h->inode;
-	struct gate gate = {0};
 	struct gate_need need = {.modes = LEASE_ANY_MODE, .reason = LEASE_FOR_RELOCATE, .kind = LEASE_DRAIN};
 	struct move m = {.fs = h->fs, .inode = i, .who = who, .next = block_of(off)};
 	uint64_t end_byte;
 	uint64_t moved = 0;
-	uint64_t end;
-	int err = 0;
+	int err;
 
 	if (i->type != DT_REG)
 		return i->type == DT_DIR ? -EISDIR : -EINVAL;
@@ -132,27 +53,127 @@ int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, 
 		return -EROFS;
 	if (add_overflows(off, len, &end_byte) || end_byte > FS_SIZE_MAX)
 		end_byte = FS_SIZE_MAX;
-	end = block_up(end_byte);
-	need.range = block_range(block_of(off), max_u64(end, block_of(off)) - block_of(off));
-	while (!err && m.next < end) {
-		struct extent e;
-
-		rwlock_take_write(&i->lock);
-		if (!layout_next(i, m.next, end, &e))
-			m.next = end;
-		else if (layout_free(&gate, i, &need, who))
-			err = move_batch(&m, end);
-		else
-			err = NEED_GATE;
-		rwlock_drop(&i->lock);
-		if (!err)
-			moved += m.blocks;
-		m.blocks = 0;
-		if (err == NEED_GATE)
-			err = gate_break(&gate, h->fs, i, &need, who);
-	}
-	gate_end(&gate);
+	m.end = block_up(end_byte);
+	need.range = block_range(block_of(off), max_u64(m.end, block_of(off)) - block_of(off));
+	err = move_range(&m, &need, &moved);
 	if (moved_blocks)
 		*moved_blocks = moved;
+	return err;
+}
+
+/* --- defragment ---------------------------------------------------------------------------------------------------
+ *
+ * Room for all of the file is set aside first, in as few runs as there are; only when these are fewer than the file has
+ * now is anything moved. Blocks that the file gets meanwhile stay where they are, and what is set aside and not used is
+ * given back.
+ */
+
+#define DEFRAG_RUNS 4096u
+
+/* Pieces of the file that do not continue each other in the pool, and its blocks. */
+static uint64_t count_pieces(const struct inode *i, uint64_t *blocks)
+{
+	uint64_t pieces = 0, expected = 0;
+	struct extent e;
+
+	*blocks = 0;
+	for (uint64_t b = 0; layout_next(i, b, BLOCKS_END, &e); b = e.off + e.blocks) {
+		if (pieces == 0 || e.start != expected)
+			pieces++;
+		expected = e.start + e.blocks;
+		*blocks += e.blocks;
+	}
+	return pieces;
+}
+
+static void give_back(struct fs *fs, const struct run *runs, unsigned count)
+{
+	for (unsigned k = 0; k < count; k++)
+		alloc_undo(fs->alloc, runs[k]);
+}
+
+/* At most `most` runs for so many blocks. -ENOSPC: they do not suffice; nothing is kept then. */
+static int set_aside(struct fs *fs, uint64_t blocks, uint64_t most, struct run *runs, unsigned *count)
+{
+	uint64_t goal = 0;
+	int err = 0;
+
+	*count = 0;
+	while (!err && blocks > 0) {
+		struct run *last = *count ? &runs[*count - 1] : NULL;
+		struct run r;
+
+		err = blocks_take(fs, blocks, goal, &r);
+		if (err)
+			break;
+		blocks -= r.blocks;
+		goal = r.start + r.blocks;
+		if (last && last->start + last->blocks == r.start) {
+			last->blocks += r.blocks;
+		} else if (*count < most) {
+			runs[(*count)++] = r;
+		} else {
+			alloc_undo(fs->alloc, r);
+			err = -ENOSPC;
+		}
+	}
+	if (!err)
+		return 0;
+	give_back(fs, runs, *count);
+	*count = 0;
+	return err;
+}
+
+static int defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t pieces, uint64_t blocks)
+{
+	struct gate_need need = {RANGE_ALL, LEASE_ANY_MODE, LEASE_FOR_RELOCATE, LEASE_DRAIN};
+	struct move m = {.fs = h->fs, .inode = h->inode, .who = who, .end = BLOCKS_END};
+	uint64_t most = min_u64(pieces - 1, DEFRAG_RUNS), moved = 0;
+	struct run *runs = malloc(most * sizeof(*runs));
+	unsigned count;
+	int err;
+
+	if (!runs)
+		return -ENOMEM;
+	err = set_aside(h->fs, blocks, most, runs, &count);
+	if (!err) {
+		m.into = runs;
+		m.into_count = count;
+		err = move_range(&m, &need, &moved);
+		give_back(h->fs, m.into, m.into_count);
+		/* What was set aside is used up: the rest came meanwhile. */
+		if (err == -ENOSPC && moved > 0)
+			err = 0;
+	} else if (err == -ENOSPC) {
+		err = 0;
+	}
+	free(runs);
+	return err;
+}
+
+int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *before, uint64_t *after)
+{
+	struct inode *i = h->inode;
+	uint64_t pieces, blocks, left;
+	int err = 0;
+
+	if (i->type != DT_REG)
+		return i->type == DT_DIR ? -EISDIR : -EINVAL;
+	if (h->fs->read_only)
+		return -EROFS;
+	if (!h->writable)
+		return fail(-EBADF, "defragment needs a handle that is open for writing");
+	rwlock_take_read(&i->lock);
+	pieces = count_pieces(i, &blocks);
+	rwlock_drop(&i->lock);
+	if (pieces > 1)
+		err = defragment(h, who, pieces, blocks);
+	rwlock_take_read(&i->lock);
+	left = count_pieces(i, &blocks);
+	rwlock_drop(&i->lock);
+	if (before)
+		*before = pieces;
+	if (after)
+		*after = left;
 	return err;
 }

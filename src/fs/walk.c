@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "fs/core.h"
 #include "fs/dir.h"
+#include "fs/evacuate.h"
 #include "fs/limit.h"
 #include "fs/xattr.h"
 
@@ -113,6 +114,7 @@ static int walk_all(void *ctx, struct checkpoint *cp)
 	w->cp = cp;
 	jtxn_init(&w->t);
 	err = limit_walk(w->fs, &w->t);
+	bad_walk(w->fs, &w->t);
 	if (!err)
 		err = itable_each(w->fs, walk_inode, w, &w->dead);
 	if (!err && w->t.items)
