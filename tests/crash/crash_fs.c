@@ -117,8 +117,16 @@ static bool describe_entry(void *ctx, const struct fs_dirent *e)
 	}
 	if (a.ino)
 		describe_xattrs(d);
+	if (a.flags || a.tree)
+		add(d, "  flags %u tree %u\n", a.flags, a.tree);
 	d->path[base] = '\0';
 	return true;
+}
+
+static void describe_limit(void *ctx, const struct fs_limit *l)
+{
+	add(ctx, "limit %u %u: blocks %" PRIu64 "/%" PRIu64 " inodes %" PRIu64 "/%" PRIu64 "\n", l->kind, l->id,
+	    l->blocks_used, l->blocks, l->inodes_used, l->inodes);
 }
 
 static void describe_dir(struct describe *d, const char *path)
@@ -136,6 +144,7 @@ static void describe(struct fs *fs, const char *mixed, char text[TEXT_MAX])
 
 	text[0] = '\0';
 	describe_dir(&d, "/");
+	assert_int_equal(fs_limits(fs, describe_limit, &d), 0);
 }
 
 /* --- the runner's functions -----------------------------------------------------------------------------------------
