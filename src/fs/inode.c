@@ -15,7 +15,7 @@
 #include "fs/limit.h"
 #include "fs/xattr.h"
 
-#define BUCKETS_FIRST    64u
+#define BUCKETS_FIRST    8u
 #define ATIME_MAX_AGE_NS (24 * 3600 * (int64_t)NS_PER_SEC)
 
 uint8_t mode_type(uint32_t mode)

@@ -239,7 +239,7 @@ static void unmount_shard(struct lease_shard *sh, uint64_t deadline_ns)
 		notices_init(&u.notices);
 		lock_take(&sh->lock);
 		sh->shut = true;
-		u.why.now_ns = arbiter_now(sh->arbiter);
+		u.why.now_ns = sh->leases.count ? arbiter_now(sh->arbiter) : 0;
 		number_each(&sh->leases, unmount_lease, &u);
 		notices_seal(&u.notices);
 		lock_drop(&sh->lock);
@@ -263,7 +263,14 @@ void lease_unmount(struct lease_arbiter *a, uint64_t deadline_ns)
 		unmount_shard(&a->shards[i], deadline_ns);
 	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
 		struct lease_shard *sh = &a->shards[i];
+		bool any;
 
+		/* It is shut: none is added. */
+		lock_take(&sh->lock);
+		any = sh->leases.count > 0;
+		lock_drop(&sh->lock);
+		if (!any)
+			continue;
 		force_due(sh, &batch);
 		lock_take(&sh->lock);
 		while (sh->leases.count > 0)

@@ -401,13 +401,14 @@ static int hook_resize(struct pool *p, uint64_t size)
 
 static void hook_close(struct pool *p)
 {
-	struct sim *s = sim_of(p), *other;
+	struct sim *s = sim_of(p);
 	struct sim_origin *o = s->origin;
 
 	sim_reset(s);
-	other = __atomic_exchange_n(&o->spare, s, __ATOMIC_ACQ_REL);
-	if (other)
-		sim_free(other);
+	for (unsigned k = 0; s && k < SIM_SPARES; k++)
+		s = __atomic_exchange_n(&o->spare[k], s, __ATOMIC_ACQ_REL);
+	if (s)
+		sim_free(s);
 	sim_origin_put(o);
 }
 
@@ -431,9 +432,11 @@ static uint8_t *map_private(const struct sim_origin *o)
 
 int sim_new(struct sim_origin *origin, enum pool_class class, struct sim **out)
 {
-	struct sim *s = __atomic_exchange_n(&origin->spare, NULL, __ATOMIC_ACQ_REL);
+	struct sim *s = NULL;
 	uint64_t units, pages = origin->size / LH_BLOCK_SIZE;
 
+	for (unsigned k = 0; !s && k < SIM_SPARES; k++)
+		s = __atomic_exchange_n(&origin->spare[k], NULL, __ATOMIC_ACQ_REL);
 	if (s) {
 		assert(s->pool.class == class);
 		*out = s;

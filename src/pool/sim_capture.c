@@ -34,8 +34,9 @@ void sim_origin_put(struct sim_origin *o)
 {
 	if (__atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	if (o->spare)
-		sim_free(o->spare);
+	for (unsigned k = 0; k < SIM_SPARES; k++)
+		if (o->spare[k])
+			sim_free(o->spare[k]);
 	if (o->base)
 		munmap((void *)(uintptr_t)o->base, o->size);
 	if (o->fd >= 0)
@@ -43,10 +44,25 @@ void sim_origin_put(struct sim_origin *o)
 	free(o);
 }
 
-/* Zero pages of the image stay holes. */
-static int origin_fill(int fd, const uint8_t *image, uint64_t size)
+/* Whether the page shows what the origin has. */
+static bool sim_untouched(const struct sim *s, uint64_t page)
+{
+	uint64_t units = LH_BLOCK_SIZE / s->unit_size;
+
+	if (sim_bit(s->shown, page) || sim_bit(s->touched, page))
+		return false;
+	for (uint64_t u = page * units; u < (page + 1) * units; u++)
+		if (sim_bit(s->windowed, u))
+			return false;
+	return true;
+}
+
+/* Zero pages of the image stay holes. s: whose image it is, or NULL; what it never touched need not be looked at. */
+static int origin_fill(int fd, const uint8_t *image, uint64_t size, const struct sim *s)
 {
 	for (uint64_t at = 0; at < size; at += LH_BLOCK_SIZE) {
+		if (s && sim_untouched(s, at / LH_BLOCK_SIZE))
+			continue;
 		if (memcmp(image + at, zero_page, LH_BLOCK_SIZE) == 0)
 			continue;
 		if (pwrite(fd, image + at, LH_BLOCK_SIZE, (off_t)at) != (ssize_t)LH_BLOCK_SIZE)
@@ -55,7 +71,7 @@ static int origin_fill(int fd, const uint8_t *image, uint64_t size)
 	return 0;
 }
 
-static int origin_new(const uint8_t *image, uint64_t used, uint64_t size, struct sim_origin **out)
+static int origin_new(const uint8_t *image, const struct sim *s, uint64_t used, uint64_t size, struct sim_origin **out)
 {
 	struct sim_origin *o = calloc(1, sizeof(*o));
 	void *at;
@@ -65,8 +81,9 @@ static int origin_new(const uint8_t *image, uint64_t used, uint64_t size, struct
 	o->refs = 1;
 	o->size = size;
 	o->used = used;
+	o->blank = !image;
 	o->fd = memfd_create("leasehold-sim", MFD_CLOEXEC);
-	if (o->fd < 0 || ftruncate(o->fd, (off_t)size) != 0 || (image && origin_fill(o->fd, image, used) != 0)) {
+	if (o->fd < 0 || ftruncate(o->fd, (off_t)size) != 0 || (image && origin_fill(o->fd, image, used, s) != 0)) {
 		sim_origin_put(o);
 		return fail(-ENOMEM, "no memory for a simulated pool of %llu bytes", (unsigned long long)size);
 	}
@@ -86,12 +103,8 @@ static struct sim_origin *origin_get(struct sim_origin *o)
 	return o;
 }
 
-int sim_create(uint64_t size, enum pool_class class, const void *image, struct pool **out)
-{
-	return sim_create_room(size, size, class, image, out);
-}
-
-int sim_create_room(uint64_t size, uint64_t room, enum pool_class class, const void *image, struct pool **out)
+static int create(uint64_t size, uint64_t room, enum pool_class class, const void *image, const struct sim *from,
+		  struct pool **out)
 {
 	struct sim_origin *o = NULL;
 	struct sim *s = NULL;
@@ -99,7 +112,7 @@ int sim_create_room(uint64_t size, uint64_t room, enum pool_class class, const v
 
 	if (size == 0 || size % LH_BLOCK_SIZE != 0 || room < size || room % LH_BLOCK_SIZE != 0)
 		return fail(-EINVAL, "simulated pool: %llu bytes are not whole blocks", (unsigned long long)size);
-	err = origin_new(image, size, room, &o);
+	err = origin_new(image, from, size, room, &o);
 	if (err)
 		return err;
 	err = sim_new(o, class, &s);
@@ -109,13 +122,23 @@ int sim_create_room(uint64_t size, uint64_t room, enum pool_class class, const v
 	return 0;
 }
 
+int sim_create(uint64_t size, enum pool_class class, const void *image, struct pool **out)
+{
+	return sim_create_room(size, size, class, image, out);
+}
+
+int sim_create_room(uint64_t size, uint64_t room, enum pool_class class, const void *image, struct pool **out)
+{
+	return create(size, room, class, image, NULL, out);
+}
+
 int sim_copy(struct pool *p, struct pool **out)
 {
 	struct sim *s = sim_of(p);
 	int err;
 
 	lock_take(&s->lock);
-	err = sim_create_room(p->size, p->room, p->class, p->base, out);
+	err = create(p->size, p->room, p->class, p->base, s->origin->blank ? s : NULL, out);
 	lock_drop(&s->lock);
 	return err;
 }

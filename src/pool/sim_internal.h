@@ -16,15 +16,18 @@
 #define SIM_UNIT_MAX LH_BLOCK_SIZE
 #define SIM_WORD     8u
 #define SIM_SECTOR   512u
+#define SIM_SPARES   4u
 
 /*
- * The image that a family of pools started from. Never written once it is shared; pools map it privately. The last pool
- * of the family that was closed is kept, put back to the image: page faults are what a fork costs, and it has had them.
+ * The image that a family of pools started from. Never written once it is shared; pools map it privately. Some pools
+ * of the family that were closed are kept, put back to the image: page faults are what a fork costs, and these have had
+ * them.
  */
 struct sim_origin {
 	int fd;
-	unsigned refs;     /* atomic; the spare holds none */
-	struct sim *spare; /* atomic */
+	unsigned refs;                 /* atomic; spares hold none */
+	bool blank;                    /* made without an image: zeroes */
+	struct sim *spare[SIM_SPARES]; /* atomic */
 	const uint8_t *base;
 	uint64_t size; /* the most that pools of the family can have */
 	uint64_t used; /* what they begin with */

@@ -237,6 +237,7 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "";
 	unsigned shard = 0, shards = 1;
 
+	world_init();
 	if (argc > 2 && (sscanf(argv[2], "%u/%u", &shard, &shards) != 2 || shards == 0 || shard >= shards))
 		return 2;
 	if (strcmp(what, "ops") == 0)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -47,6 +48,13 @@ ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags)
 	for (size_t i = 0; i < size; i++)
 		((uint8_t *)to)[i] = (uint8_t)(sim_random(&dice) >> 8);
 	return (ssize_t)size;
+}
+
+/* Big blocks by mmap, always: malloc would learn to keep them, and then calloc zeroes what nobody touches. */
+void world_init(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 400 << 10);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 }
 
 /* --- states ----------------------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ struct world {
 	struct drive drive;
 };
 
+/* First in main. */
+void world_init(void);
 /* op[0..setup+ops) is there: computes the states. */
 void world_prepare(struct world *w, enum pool_class class);
 void world_free(struct world *w);

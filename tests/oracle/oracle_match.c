@@ -135,7 +135,7 @@ static void read_content(struct tree *t, const char *path, struct tfile *f)
 		return;
 	}
 	f->window = min_u64(f->size, WINDOW);
-	f->bytes = must_alloc(NULL, WINDOW);
+	f->bytes = must_alloc(NULL, f->window);
 	err = fs_read(ctx.h, &fsop_caller[0], f->bytes, f->window, 0);
 	if (err != (int64_t)f->window)
 		tree_failed(t, path, "read", err);
