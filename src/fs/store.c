@@ -44,7 +44,7 @@ struct batch {
 	struct gate_need need;
 	struct inode_attr attr; /* as it will be */
 	struct change change;
-	bool changes_layout, records, grows, in_place;
+	bool changes_layout, records, grows, in_place, fills; /* fills: what was unwritten */
 };
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */
@@ -339,6 +339,7 @@ static void look_at_changes(struct batch *b)
 
 		b->records |= p->kind >= PART_WRITE;
 		b->in_place |= p->kind == PART_KEEP;
+		b->fills |= p->kind == PART_WRITE;
 		if (p->kind < PART_FILL)
 			continue;
 		b->changes_layout = true;
@@ -402,7 +403,7 @@ static int carry_out(struct batch *b)
 	look_at_changes(b);
 	if (b->in_place && s->end > s->inode->attr.size)
 		err = hazard_settle(s->fs);
-	if (b->in_place && !err)
+	if ((b->in_place || b->fills) && !err)
 		err = hazard_settle_in_place(s->fs, s->inode);
 	if (err)
 		goto undo;
@@ -448,7 +449,7 @@ static int run_batch(struct store *s)
 
 	b.s = s;
 	b.count = 0;
-	b.changes_layout = b.records = b.grows = b.in_place = false;
+	b.changes_layout = b.records = b.grows = b.in_place = b.fills = false;
 	err = plan(&b);
 	if (err == NEED_GATE)
 		return wait_for_others(s, &b.need);

@@ -128,10 +128,10 @@ static int convert_commit(struct convert *c, struct change *change, const struct
 	err = commit_content(c->fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		while (convert_moved(c, &b, &old, &new)) {
+		while (convert_moved(c, &b, &old, &new))
 			alloc_release(c->fs->alloc, &change->gone, old, seq);
-			hazard_note(c->fs, seq);
-		}
+		/* The same blocks, but what is written to them next must not show as long as they count as written. */
+		hazard_remapped(c->fs, c->inode, seq);
 		extmap_patch_apply(&patch);
 		inode_attr_set(c->inode, attr);
 		atomic_store_explicit(&c->inode->lazy, false, memory_order_relaxed);

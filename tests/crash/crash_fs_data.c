@@ -323,11 +323,14 @@ static void zeroes_ranges(void **state)
 {
 	const struct fscrash whole = {
 	    "zero", prepare_letters, {zero_blocks, x_sync, write_into_zeroes, zero_past_end}, NULL, -1, 0};
+	const struct fscrash filled = {
+	    "zero-filled", prepare_letters, {zero_blocks, write_into_zeroes, x_sync}, NULL, -1, 0};
 	const struct fscrash shared = {"zero-shared", prepare_letters, {clone, zero_blocks, x_sync}, NULL, -1, 0};
 	const struct fscrash parts = {"zero-edges", prepare_letters, {zero_unaligned, x_sync}, "/f", -1, 0};
 
 	(void)state;
 	fscrash_run(&whole);
+	fscrash_run(&filled);
 	fscrash_run(&shared);
 	fscrash_run(&parts);
 }
