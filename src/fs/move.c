@@ -4,9 +4,10 @@
  * blocks. Holders are told to drain: what they wrote before they let go is copied (L10), also into blocks that only
  * memory calls zeroed.
  *
- * Shared blocks in a sweep: the first file's batch copies them and keeps a reference of its own on the new ones, so
- * that nobody writes to them in place; the batches of the other files only name them. The references go with the sweep.
- * A crash in between leaves some files with the old blocks and some with the new ones: more space, nothing else.
+ * Shared blocks in a sweep: the first file's batch copies them; the batches of the other files only name the copy.
+ * Until the pass over all files is done the sweep keeps a reference of the new blocks and, from the first file, one of
+ * the old ones, so that nobody writes to either in place and both stay the same. A crash in between leaves some files
+ * with the old blocks and some with the new ones: more space, nothing else.
  *
  * Blocks that cannot be read (sweep->salvage): the batch is copied block by block; the record maps the part to its new
  * place and unmaps the lost blocks again, so that both happen or neither.
@@ -118,20 +119,36 @@ static int take_place(struct move *m, uint64_t want, uint64_t goal, struct run *
 	return 0;
 }
 
+/*
+ * How the extent is moved, and how far that goes.
+ */
+static void plan_how(struct move *m, struct move_part *p, struct extent *e, uint64_t *to)
+{
+	struct sweep *s = m->sweep;
+	uint64_t alike = e->blocks;
+
+	p->how = MOVE_COPY;
+	if (s && m->inode->may_share) {
+		if (kept_find(s, e->start, to, &e->blocks))
+			p->how = MOVE_SHARE;
+		else if (alloc_shared(m->fs->alloc, (struct run){e->start, e->blocks}, &alike))
+			p->how = MOVE_KEEP;
+		if (p->how != MOVE_SHARE)
+			e->blocks = min_u64(e->blocks, alike);
+	}
+	e->blocks = min_u64(e->blocks, MOVE_BLOCKS - m->blocks);
+}
+
 /* A part for the extent or its beginning. e->blocks is then what the part has. */
 static int plan_part(struct move *m, struct extent *e, uint64_t goal)
 {
 	struct move_part *p = &m->part[m->count];
 	struct sweep *s = m->sweep;
 	struct run r = {0, 0};
-	uint64_t to = 0, alike = e->blocks;
-	bool shared = s && m->inode->may_share && alloc_shared(m->fs->alloc, (struct run){e->start, e->blocks}, &alike);
+	uint64_t to = 0;
 	int err;
 
-	e->blocks = min_u64(alike, MOVE_BLOCKS - m->blocks);
-	p->how = MOVE_COPY;
-	if (shared)
-		p->how = kept_find(s, e->start, &to, &e->blocks) ? MOVE_SHARE : MOVE_KEEP;
+	plan_how(m, p, e, &to);
 	if (p->how == MOVE_SHARE) {
 		r = (struct run){to, e->blocks};
 	} else {
@@ -323,7 +340,8 @@ static void apply(struct move *m, struct change *c, uint64_t seq)
 			alloc_share(a, r);
 		if (p->how == MOVE_KEEP)
 			kept_add(s, (struct move_kept){p->from, r.start, r.blocks});
-		alloc_release(a, &c->gone, (struct run){p->from, r.blocks}, seq);
+		else
+			alloc_release(a, &c->gone, (struct run){p->from, r.blocks}, seq);
 	}
 	undo_lost(m);
 	for (uint64_t k = 0; k < m->lost_count; k++)

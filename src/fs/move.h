@@ -28,7 +28,7 @@ struct sweep {
 	uint64_t moved; /* blocks */
 	struct move_loss *losses;
 	uint64_t loss_count, loss_room;
-	struct move_kept *kept; /* each holds one reference of its new blocks */
+	struct move_kept *kept; /* each holds one reference of its old and one of its new blocks */
 	uint64_t kept_count, kept_room;
 	void (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *ctx;

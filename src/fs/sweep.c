@@ -79,12 +79,39 @@ static int sweep_inode(void *ctx, struct inode *i)
 	return err;
 }
 
+/* Every file has been there: nobody names the old blocks any more. */
+static void kept_release(struct sweep *s)
+{
+	struct lease_anchor nobody;
+	struct journal_stats now;
+	struct drained gone;
+	int err;
+
+	if (s->kept_count == 0)
+		return;
+	/* No key ever reached a block through these references. */
+	lease_anchor_init(&nobody, 0);
+	err = lease_drained(&nobody, RANGE_ALL, &gone);
+	assert(err == 0);
+	(void)err;
+	/* POOL_MSYNC: behind every record that dropped an old block. */
+	journal_stats_read(s->fs->journal, &now);
+	for (uint64_t k = 0; k < s->kept_count; k++) {
+		alloc_release(s->fs->alloc, &gone, (struct run){s->kept[k].from, s->kept[k].blocks}, now.seq);
+		alloc_release(s->fs->alloc, &gone, (struct run){s->kept[k].to, s->kept[k].blocks}, now.seq);
+	}
+	hazard_note(s->fs, now.seq);
+	s->kept_count = 0;
+	lease_anchor_fini(&nobody);
+}
+
 int sweep_files(struct sweep *s)
 {
 	struct inode *dead;
 	int err = itable_each(s->fs, sweep_inode, s, &dead);
 
 	inodes_put_dead(s->fs, dead);
+	kept_release(s);
 	return err;
 }
 
@@ -133,7 +160,6 @@ int sweep_all(struct sweep *s)
 	say_progress(s);
 	for (unsigned pass = 0; !err && !is_empty(s) && pass < SWEEP_PASSES; pass++) {
 		err = sweep_files(s);
-		/* The references that the sweep keeps are of no more use when all files have been there. */
 		if (!err)
 			err = sweep_journal(s);
 		/* POOL_MSYNC: what was freed waits for its record. */
@@ -148,21 +174,10 @@ int sweep_all(struct sweep *s)
 
 void sweep_fini(struct sweep *s)
 {
-	struct lease_anchor nobody;
-	struct drained gone;
-	int err;
-
-	/* No key ever reached a block through these references. */
-	lease_anchor_init(&nobody, 0);
-	err = lease_drained(&nobody, RANGE_ALL, &gone);
-	assert(err == 0);
-	(void)err;
-	for (uint64_t k = 0; k < s->kept_count; k++)
-		alloc_release(s->fs->alloc, &gone, (struct run){s->kept[k].to, s->kept[k].blocks}, 0);
-	lease_anchor_fini(&nobody);
+	assert(s->kept_count == 0);
 	free(s->kept);
 	free(s->losses);
 	s->kept = NULL;
 	s->losses = NULL;
-	s->kept_count = s->loss_count = 0;
+	s->loss_count = 0;
 }
