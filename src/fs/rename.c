@@ -122,6 +122,24 @@ static int check_target(const struct rename *r)
 	return r->new->type == DT_DIR && r->new->dir->live ? -ENOTEMPTY : 0;
 }
 
+/* A directory comes, and none goes for it: its ".." is one more link. */
+static bool too_many(const struct inode *dir, const struct inode *comes, const struct inode *goes)
+{
+	return comes->type == DT_DIR && !(goes && goes->type == DT_DIR) && dir->nlink >= FS_LINKS_MAX;
+}
+
+static int check_links(const struct rename *r)
+{
+	bool many;
+
+	if (r->from.dir == r->to.dir)
+		return 0;
+	many = too_many(r->to.dir, r->old, r->new);
+	if (r->flags & RENAME_EXCHANGE)
+		many = many || too_many(r->from.dir, r->new, r->old);
+	return many ? fail(-EMLINK, "a directory has at most %u subdirectories", FS_LINKS_MAX - 2) : 0;
+}
+
 static int check_changeable(const struct rename *r)
 {
 	const struct inode *const in[] = {r->from.dir, r->to.dir, r->old, r->new};
@@ -150,9 +168,7 @@ static int check(const struct rename *r)
 		err = -ENOTDIR;
 	if (!err && r->to.slash && r->old->type != DT_DIR && !(r->flags & RENAME_EXCHANGE))
 		err = -ENOTDIR;
-	if (!err && r->from.dir != r->to.dir && r->old->type == DT_DIR && !r->new && r->to.dir->nlink >= FS_LINKS_MAX)
-		err = -EMLINK;
-	return err;
+	return err ? err : check_links(r);
 }
 
 /* --- doing -------------------------------------------------------------------------------------------------------- */
@@ -225,6 +241,7 @@ static int do_exchange(struct rename *r)
 		return err;
 	attrs_apply(r, &a);
 	inode_attr_set(r->new, &a.new);
+	atomic_store_explicit(&r->new->lazy, false, memory_order_relaxed);
 	entry_point(x, r->new);
 	entry_point(y, r->old);
 	reparent(r->old, r->from.dir, r->to.dir);

@@ -207,7 +207,8 @@ static int plan(struct change_x *c)
 	const struct xattr *old = xattrs_find(i, c->w.name, c->w.len);
 	bool acl = c->w.space == SPACE_ACCESS || c->w.space == SPACE_DEFAULT;
 	const struct xattr *next;
-	int err = inode_changeable(c->fs, i);
+	/* A record about it would bring it back. */
+	int err = i->gone ? -ENOENT : inode_changeable(c->fs, i);
 
 	if (!err)
 		err = may_write(i, c->cred, c->w.space);
