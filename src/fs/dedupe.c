@@ -6,61 +6,71 @@
  * both files locked and all writers gone, at once before the record.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "fs/clone.h"
+#include "fs/perm.h"
 
 #define DIFFERENT 1 /* what the call returns then */
 
-static const uint8_t zeroes[LH_BLOCK_SIZE];
+#define COMPARE_BYTES ((uint64_t)64 << 10)
 
-/* How many bytes from off on (at most n) lie in one piece, and where; NULL: they read as zeroes. */
-static const uint8_t *bytes_at(const struct clone *c, const struct inode *i, uint64_t off, uint64_t *n)
+struct buffers {
+	uint8_t a[COMPARE_BYTES], b[COMPARE_BYTES];
+};
+
+/* Where the byte at off lies in the pool, and how many from there on (at most *n) are alike; false: they read as
+ * zeroes. */
+static bool bytes_at(const struct inode *i, uint64_t off, uint64_t *n, uint64_t *pool_off)
 {
 	uint64_t b = block_of(off);
 	struct extent e;
 
 	if (!extmap_find(&i->map, b, &e))
-		return NULL;
+		return false;
 	if (e.off > b) {
 		*n = min_u64(*n, block_bytes(e.off) - off);
-		return NULL;
+		return false;
 	}
 	*n = min_u64(*n, block_bytes(e.off + e.blocks) - off);
-	if (e.flags == EXT_UNWRITTEN)
-		return NULL;
-	return pool_at(c->fs->pool, block_bytes(e.start) + (off - block_bytes(e.off)), *n);
+	*pool_off = block_bytes(e.start) + (off - block_bytes(e.off));
+	return e.flags != EXT_UNWRITTEN;
 }
 
-static bool is_zero(const uint8_t *p, uint64_t n)
+/* Under INODE. -EIO: the memory fails there. */
+static int fetch(struct fs *fs, const struct inode *i, bool there, uint64_t pool_off, uint64_t off, uint8_t *to,
+		 uint64_t n)
 {
-	while (n > 0) {
-		uint64_t step = min_u64(n, sizeof(zeroes));
-
-		if (memcmp(p, zeroes, step) != 0)
-			return false;
-		p += step;
-		n -= step;
-	}
-	return true;
+	if (!there)
+		memset(to, 0, n);
+	else if (unlikely(pool_read(fs->pool, pool_off, to, n)))
+		return media_error(i, off, n);
+	return 0;
 }
 
-/* Under both locks. The same block in both is not looked at. */
-static int compare_bytes(const struct clone *c, uint64_t src, uint64_t dst, uint64_t len)
+/* Under both locks. What both name is not looked at. */
+static int compare_bytes(const struct clone *c, struct buffers *buf, uint64_t src, uint64_t dst, uint64_t len)
 {
 	while (len > 0) {
 		uint64_t n = len;
-		const uint8_t *a = bytes_at(c, c->src, src, &n);
-		const uint8_t *b = bytes_at(c, c->dst, dst, &n);
-		bool same = a == b;
+		uint64_t a = 0;
+		uint64_t b = 0;
+		bool has_a = bytes_at(c->src, src, &n, &a);
+		bool has_b = bytes_at(c->dst, dst, &n, &b);
+		int err;
 
-		if (!same && a && b)
-			same = memcmp(a, b, n) == 0;
-		else if (!same)
-			same = is_zero(a ? a : b, n);
-		if (!same)
-			return DIFFERENT;
+		if (has_a != has_b || (has_a && a != b)) {
+			n = min_u64(n, COMPARE_BYTES);
+			err = fetch(c->fs, c->src, has_a, a, src, buf->a, n);
+			if (!err)
+				err = fetch(c->fs, c->dst, has_b, b, dst, buf->b, n);
+			if (err)
+				return err;
+			if (memcmp(buf->a, buf->b, n) != 0)
+				return DIFFERENT;
+		}
 		src += n;
 		dst += n;
 		len -= n;
@@ -68,12 +78,21 @@ static int compare_bytes(const struct clone *c, uint64_t src, uint64_t dst, uint
 	return 0;
 }
 
+static int compare_range(const struct clone *c, uint64_t from, uint64_t to)
+{
+	struct buffers *buf = malloc(sizeof(*buf));
+	int err = buf ? compare_bytes(c, buf, c->src_off + from, c->dst_off + from, to - from) : -ENOMEM;
+
+	free(buf);
+	return err;
+}
+
 static int compare_batch(struct clone *c, uint64_t first, uint64_t end)
 {
 	uint64_t from = block_bytes(first - c->src_block);
 	uint64_t to = min_u64(c->len, block_bytes(end - c->src_block));
 
-	return compare_bytes(c, c->src_off + from, c->dst_off + from, to - from);
+	return compare_range(c, from, to);
 }
 
 /* Under both locks. */
@@ -98,8 +117,21 @@ static int dedupe_check(struct clone *c)
 	return 0;
 }
 
+/* Under INODE: into a handle that is not open for writing, as Linux has it. */
+static int may_dedupe(const struct clone *c)
+{
+	const struct fs_cred *cred = &c->who->cred;
+	int err = inode_changeable(c->fs, c->dst);
+
+	if (err)
+		return err;
+	if (cred->uid == 0 || cred->uid == c->dst->attr.uid || perm_check(c->dst, cred, MAY_WRITE) == 0)
+		return 0;
+	return fail(-EPERM, "dedupe into a file that you may not write");
+}
+
 /* Without breaking anybody. Exclusive locks: rwlocks of two inodes are only taken together by a lockset. */
-static int look_first(struct clone *c)
+static int look_first(struct clone *c, bool writable)
 {
 	struct lockset set = {0};
 	int err;
@@ -107,9 +139,11 @@ static int look_first(struct clone *c)
 	lockset_add(&set, c->src);
 	lockset_add(&set, c->dst);
 	lockset_take(&set);
-	err = dedupe_check(c);
+	err = writable ? 0 : may_dedupe(c);
 	if (!err)
-		err = compare_bytes(c, c->src_off, c->dst_off, c->len);
+		err = dedupe_check(c);
+	if (!err)
+		err = compare_range(c, 0, c->len);
 	lockset_drop(&set);
 	return err;
 }
@@ -136,10 +170,8 @@ int fs_dedupe_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *s
 		return c.src->type == DT_DIR || c.dst->type == DT_DIR ? -EISDIR : -EINVAL;
 	if (!src->readable)
 		return fail(-EBADF, "dedupe needs a source open for reading");
-	if (!dst->writable && who->cred.uid != 0 && who->cred.uid != c.dst->attr.uid)
-		return fail(-EPERM, "dedupe into a file that is not yours needs a handle open for writing");
 	if (src_off % LH_BLOCK_SIZE || dst_off % LH_BLOCK_SIZE)
 		return fail(-EINVAL, "dedupe offsets must be multiples of %u", LH_BLOCK_SIZE);
-	err = look_first(&c);
+	err = look_first(&c, dst->writable);
 	return err ? err : clone_run(&c);
 }

@@ -262,6 +262,10 @@ static void dedupe_shares_what_is_the_same(void **state)
 	assert_int_equal(fs_dedupe_range(ro, 0, h, 0, BLK, &r->user), -EPERM);
 	assert_int_equal(fs_dedupe_range(ro, 0, h, 0, BLK, &r->root), 0);
 	fs_close(ro, NULL, 0);
+	assert_int_equal(fs_snapshot(r->fs, &r->root, "/", "/snap", true), 0);
+	ro = rig_open(r, "/snap/g", O_RDONLY);
+	assert_int_equal(fs_dedupe_range(ro, 0, h, 0, BLK, &r->root), -EROFS);
+	fs_close(ro, NULL, 0);
 	fs_close(g, NULL, 0);
 	fs_close(h, NULL, 0);
 }
