@@ -140,6 +140,9 @@ json_t *fsck_object(const struct fsck *f);
 /* --- fsck_check.c --- */
 /* docs/format.md 6, over what the walk collected. -ENOMEM. */
 int fsck_check(struct fsck *f);
+/* What is wrong with an attribute that is an ACL. */
+enum fsck_acl { FSCK_ACL_NONE, FSCK_ACL_GOOD, FSCK_ACL_BAD, FSCK_ACL_MODE };
+enum fsck_acl fsck_acl(const struct fsck_inode *i, const struct fsck_xattr *x);
 /* names, named_by of all inodes, from the entries. */
 void fsck_count_names(struct fsck_state *s);
 /* One of the paths, as fsck_name prints; "inode 17" when it hangs nowhere. Valid until the names change. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/acl.h"
 #include "tools/fsck.h"
 #include "tools/salvage.h"
 
@@ -17,6 +18,24 @@
 static bool is_type(const struct fsck_inode *i, uint32_t type)
 {
 	return i->there && (i->attr.mode & S_IFMT) == type;
+}
+
+enum fsck_acl fsck_acl(const struct fsck_inode *i, const struct fsck_xattr *x)
+{
+	/* As aligned as the filesystem keeps them. */
+	static _Thread_local uint32_t value[FORMAT_XATTR_VALUE_MAX / sizeof(uint32_t)];
+	bool access = x->name_len == strlen(ACL_ACCESS_NAME) && memcmp(x->bytes, ACL_ACCESS_NAME, x->name_len) == 0;
+	bool dflt = x->name_len == strlen(ACL_DEFAULT_NAME) && memcmp(x->bytes, ACL_DEFAULT_NAME, x->name_len) == 0;
+	bool minimal;
+
+	if (!access && !dflt)
+		return FSCK_ACL_NONE;
+	memcpy(value, x->bytes + x->name_len, x->value_len);
+	if (acl_check(value, x->value_len) != NULL || (access ? is_type(i, S_IFLNK) : !is_type(i, S_IFDIR)))
+		return FSCK_ACL_BAD;
+	if (access && acl_mode(value, x->value_len, &minimal) != (i->attr.mode & 0777))
+		return FSCK_ACL_MODE;
+	return FSCK_ACL_GOOD;
 }
 
 /* --- paths ---------------------------------------------------------------------------------------------------------
@@ -177,14 +196,27 @@ static void check_directory(struct fsck *f, struct fsck_inode *i, uint64_t mark)
 
 static void check_lone(struct fsck *f, const struct fsck_inode *i)
 {
-	const char *what = i->target != NULL     ? "a target"
-			   : i->map.extents != 0 ? "extents"
-			   : i->xattrs != NULL   ? "extended attributes"
-						 : NULL;
-
 	/* Names of what is not there are 6.2. */
-	if (what != NULL)
-		fsck_finding(f, "4.4 an inode has attributes", UNMOUNTABLE, "inode %llu has only %s", N(i->ino), what);
+	if (i->target != NULL || i->map.extents != 0)
+		fsck_finding(f, "4.4 an inode has attributes", UNMOUNTABLE, "inode %llu has only %s", N(i->ino),
+			     i->target != NULL ? "a target" : "extents");
+	else if (i->xattrs != NULL)
+		fsck_finding(f, "6.11 extended attributes belong to an inode", UNMOUNTABLE, "inode %llu", N(i->ino));
+}
+
+/* 6.12, 6.13: what the filesystem checks when it gets one. */
+static void check_acls(struct fsck *f, const struct fsck_inode *i)
+{
+	for (const struct fsck_xattr *x = i->xattrs; x != NULL; x = x->next) {
+		enum fsck_acl acl = fsck_acl(i, x);
+
+		if (acl == FSCK_ACL_BAD)
+			fsck_finding(f, "6.12 ACLs are valid, and belong to what can have one", UNMOUNTABLE,
+				     "inode %llu: %.*s", N(i->ino), (int)x->name_len, (const char *)x->bytes);
+		if (acl == FSCK_ACL_MODE)
+			fsck_finding(f, "6.13 an access ACL agrees with the mode", UNMOUNTABLE, "inode %llu: mode %#o",
+				     N(i->ino), i->attr.mode & 0777);
+	}
 }
 
 /* 6.6, ownership here; places in check_blocks. 6.8. */
@@ -201,18 +233,9 @@ static void check_inode(struct fsck *f, struct fsck_inode *i)
 	if (is_type(i, S_IFLNK) ? i->target == NULL || i->target_len != i->attr.size : i->target != NULL)
 		fsck_finding(f, "6.8 a symlink has a target as long as its size", UNMOUNTABLE,
 			     "inode %llu: size %llu, target of %u bytes", N(i->ino), N(i->attr.size), i->target_len);
+	check_acls(f, i);
 	if (i->names == 0 && !is_type(i, S_IFDIR))
 		f->orphans++;
-}
-
-/* 6.12: the number may be of a tree whose limit is gone, the limit's top may not. */
-static void check_limit(struct fsck *f, const struct fsck_limit *l)
-{
-	const struct fsck_inode *top = fsck_inode_find(&f->state, l->root);
-
-	if (l->kind == ITEM_LIMIT_TREE && (top == NULL || !is_type(top, S_IFDIR)))
-		fsck_finding(f, "6.12 a limit's tree has a top directory", "the limit counts nothing",
-			     "limit of tree %u: inode %llu", l->id, N(l->root));
 }
 
 /* --- blocks --------------------------------------------------------------------------------------------------------
@@ -328,8 +351,6 @@ int fsck_check(struct fsck *f)
 		if (is_type(i, S_IFDIR))
 			check_directory(f, i, ++mark);
 	}
-	for (struct fsck_limit *l = fsck_limit_first(&f->state); l != NULL; l = fsck_limit_next(l))
-		check_limit(f, l);
 	if (err == 0)
 		err = check_blocks(f);
 	if (f->findings == before && f->salvage == NULL)

@@ -34,7 +34,8 @@ RB_GENERATE_INTERNAL(fsck_inodes, fsck_inode, entry, inode_cmp, static __attribu
 RB_GENERATE_INTERNAL(fsck_entries, fsck_entry, entry, entry_cmp, static __attribute__((unused)))
 RB_GENERATE_INTERNAL(fsck_limits, fsck_limit, entry, limit_cmp, static __attribute__((unused)))
 
-#define STOPPED "fsck ran out of memory"
+#define STOPPED      "fsck ran out of memory"
+#define BAD_RUNS_MAX 4096u /* as many as the filesystem takes */
 
 /* --- inodes --------------------------------------------------------------------------------------------------------
  */
@@ -311,7 +312,7 @@ static struct fsck_xattr **xattr_place(struct fsck_inode *i, const struct item *
 
 static void xattr(struct fsck_state *s, const struct item *it, const struct scan_at *at)
 {
-	struct fsck_inode *i = inode_of(s, it, 0, "6.11 an extended attribute of what is no inode", at);
+	struct fsck_inode *i = inode_of(s, it, 0, "6.11 extended attributes belong to an inode", at);
 	struct fsck_xattr **place, *old, *x;
 	uint32_t before;
 
@@ -349,7 +350,7 @@ static void xattr(struct fsck_state *s, const struct item *it, const struct scan
 	free(old);
 }
 
-static void bad_blocks(struct fsck_state *s, const struct item *it)
+static void bad_blocks(struct fsck_state *s, const struct item *it, const struct scan_at *at)
 {
 	const struct extent e = {it->map.start, it->map.start, it->map.blocks, 0};
 
@@ -359,6 +360,8 @@ static void bad_blocks(struct fsck_state *s, const struct item *it)
 		extmap_clear(&s->bad, e.off, e.blocks);
 	else
 		extmap_set(&s->bad, &e);
+	if (s->bad.extents > BAD_RUNS_MAX)
+		early(s, "4.11c more than 4096 bad runs", it->map.start, at);
 }
 
 const char *fsck_state_item(struct fsck_state *s, const struct item *it, const struct scan_at *at)
@@ -390,7 +393,7 @@ const char *fsck_state_item(struct fsck_state *s, const struct item *it, const s
 		limit(s, it);
 		break;
 	case ITEM_BAD:
-		bad_blocks(s, it);
+		bad_blocks(s, it, at);
 		break;
 	}
 	return s->error == 0 ? NULL : STOPPED;

@@ -158,6 +158,37 @@ static void inode_type(struct repair *r, struct fsck_inode *i)
 	}
 }
 
+static void xattr_drop(struct fsck_inode *i, const struct fsck_xattr *x)
+{
+	struct fsck_xattr **at = &i->xattrs;
+
+	while (*at != x)
+		at = &(*at)->next;
+	*at = x->next;
+	free((void *)x);
+}
+
+/* Never gives more than both said: a bad access ACL takes what the group might have by it along. */
+static void acls_mend(struct repair *r, struct fsck_inode *i)
+{
+	struct fsck_xattr *next;
+	char path[PATH_ROOM];
+
+	for (struct fsck_xattr *x = i->xattrs; x != NULL; x = next) {
+		enum fsck_acl acl = fsck_acl(i, x);
+
+		next = x->next;
+		if (acl != FSCK_ACL_BAD && acl != FSCK_ACL_MODE)
+			continue;
+		fsck_path(r->s, i->ino, path, sizeof(path));
+		repair_say(r, REPAIR_LOST, path, "its %.*s; the group has no permission now", (int)x->name_len,
+			   (const char *)x->bytes);
+		if (!S_ISLNK(i->attr.mode))
+			i->attr.mode &= ~0070u;
+		xattr_drop(i, x);
+	}
+}
+
 static void inodes_mend(struct repair *r)
 {
 	struct fsck_inode *next;
@@ -179,6 +210,7 @@ static void inodes_mend(struct repair *r)
 			continue;
 		}
 		inode_type(r, i);
+		acls_mend(r, i);
 		if (S_ISLNK(i->attr.mode) && i->target == NULL) {
 			fsck_path(r->s, i->ino, path, sizeof(path));
 			repair_say(r, REPAIR_LOST, path, "a symbolic link whose target is lost");
@@ -567,23 +599,6 @@ static int blocks_mend(struct repair *r)
 	return err;
 }
 
-static void limits_mend(struct repair *r)
-{
-	struct fsck_limit *next;
-
-	for (struct fsck_limit *l = fsck_limit_first(r->s); l != NULL; l = next) {
-		const struct fsck_inode *top = fsck_inode_find(r->s, l->root);
-		char path[64];
-
-		next = fsck_limit_next(l);
-		if (l->kind != ITEM_LIMIT_TREE || (top != NULL && S_ISDIR(top->attr.mode)))
-			continue;
-		snprintf(path, sizeof(path), "limit of tree %u", l->id);
-		repair_say(r, REPAIR_LOST, path, "its top directory does not exist (inode %" PRIu64 ")", l->root);
-		fsck_limit_drop(r->s, l);
-	}
-}
-
 static void doubts_tell(struct repair *r)
 {
 	for (struct fsck_inode *i = fsck_inode_first(r->s); i != NULL; i = fsck_inode_next(i)) {
@@ -628,7 +643,6 @@ int repair_state(struct repair *r)
 	fsck_count_names(r->s);
 	if (err == 0)
 		err = blocks_mend(r);
-	limits_mend(r);
 	doubts_tell(r);
 	return err != 0 ? err : r->error;
 }
