@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -30,7 +31,14 @@ int call_file_open(struct call *c)
 	if (!c->may_wait && (in->flags & (PROTO_O_CREAT | PROTO_O_TRUNC | PROTO_O_TMPFILE)))
 		return CALL_LATER;
 	err = fs_open(s->server->fs, &c->who, call_path(c, 0, in->path), proto_open_flags_to(in->flags), in->mode, &fh);
-	return err ? err : call_opened(c, fh);
+	if (!err)
+		err = call_opened(c, fh);
+	/* Without its flag FILE_OPEN is for files; directories are opened by DIR_OPEN. */
+	if (!err && S_ISDIR(c->out.opened.attr.mode) && !(in->flags & PROTO_O_DIRECTORY)) {
+		handle_close(s, c->out.opened.handle);
+		err = fail(-EISDIR, "open: a directory");
+	}
+	return err;
 }
 
 int call_handle_close(struct call *c)
