@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/types.h"
 
+#define OUTER_EXCLUSIVE ((uintptr_t)1)
+
 static const char *const rank_names[LOCK_RANK_COUNT] = {
 #define X(name, what) [RANK_##name] = #name,
     LOCK_RANKS(X)
@@ -25,6 +27,9 @@ const char *lock_rank_name(enum lock_rank rank)
 
 #ifdef LH_CHECK_LOCKS
 #define HELD_MAX 16
+
+#define rank_of(l) ((l)->rank)
+#define key_of(l)  ((l)->key)
 
 struct held {
 	const void *lock;
@@ -88,6 +93,8 @@ void lock_assert_none(void)
 static void held_push(const void *lock, enum lock_rank rank, uint64_t key)
 {
 }
+#define rank_of(l) ((enum lock_rank)0)
+#define key_of(l)  ((uint64_t)0)
 static void held_pop(const void *lock)
 {
 }
@@ -124,8 +131,10 @@ static void must(int err)
 void lock_init_keyed(struct lock *l, enum lock_rank rank, uint64_t key)
 {
 	must(pthread_mutex_init(&l->mutex, NULL));
+#ifdef LH_CHECK_LOCKS
 	l->rank = rank;
 	l->key = key;
+#endif
 }
 
 void lock_init(struct lock *l, enum lock_rank rank)
@@ -140,7 +149,7 @@ void lock_destroy(struct lock *l)
 
 void lock_take(struct lock *l)
 {
-	held_push(l, l->rank, l->key);
+	held_push(l, rank_of(l), key_of(l));
 	must(pthread_mutex_lock(&l->mutex));
 }
 
@@ -153,15 +162,17 @@ void lock_drop(struct lock *l)
 void rwlock_init(struct rwlock *l, enum lock_rank rank, uint64_t key)
 {
 	must(pthread_rwlock_init(&l->rw, NULL));
+#ifdef LH_CHECK_LOCKS
 	l->rank = rank;
 	l->key = key;
-	l->exclusive = false;
-	l->outer = NULL;
+#endif
+	l->outer = 0;
 }
 
 void rwlock_set_outer(struct rwlock *l, struct brlock *b)
 {
-	l->outer = b;
+	assert(((uintptr_t)b & OUTER_EXCLUSIVE) == 0);
+	l->outer = (uintptr_t)b;
 }
 
 void rwlock_destroy(struct rwlock *l)
@@ -171,30 +182,43 @@ void rwlock_destroy(struct rwlock *l)
 
 void rwlock_take_read(struct rwlock *l)
 {
-	held_push(l, l->rank, l->key);
+	held_push(l, rank_of(l), key_of(l));
 	must(pthread_rwlock_rdlock(&l->rw));
+}
+
+/* An exclusive holder marks it, while others look what is around the lock. */
+static uintptr_t outer_read(const struct rwlock *l)
+{
+	return __atomic_load_n(&l->outer, __ATOMIC_RELAXED);
+}
+
+static struct brlock *outer_of(uintptr_t outer)
+{
+	return (struct brlock *)(outer & ~OUTER_EXCLUSIVE);
 }
 
 void rwlock_take_write(struct rwlock *l)
 {
-	if (l->outer)
-		brlock_enter(l->outer);
-	held_push(l, l->rank, l->key);
+	struct brlock *outer = outer_of(outer_read(l));
+
+	if (outer)
+		brlock_enter(outer);
+	held_push(l, rank_of(l), key_of(l));
 	must(pthread_rwlock_wrlock(&l->rw));
-	l->exclusive = true;
+	__atomic_store_n(&l->outer, outer_read(l) | OUTER_EXCLUSIVE, __ATOMIC_RELAXED);
 }
 
 void rwlock_drop(struct rwlock *l)
 {
-	struct brlock *outer = l->exclusive ? l->outer : NULL;
+	uintptr_t outer = outer_read(l);
 
 	/* Shared holders only read it. */
-	if (l->exclusive)
-		l->exclusive = false;
+	if (outer & OUTER_EXCLUSIVE)
+		__atomic_store_n(&l->outer, outer & ~OUTER_EXCLUSIVE, __ATOMIC_RELAXED);
 	held_pop(l);
 	must(pthread_rwlock_unlock(&l->rw));
-	if (outer)
-		brlock_leave(outer);
+	if ((outer & OUTER_EXCLUSIVE) && outer_of(outer))
+		brlock_leave(outer_of(outer));
 }
 
 void cond_init(struct cond *c)

@@ -19,7 +19,7 @@
 	X(FREEZE, "fs: shared inside every exclusive INODE, exclusive: nothing changes")                               \
 	X(INODE, "fs: size, extent map and names of one inode; ascending by number")                                   \
 	X(ITABLE, "fs: number to inode table")                                                                         \
-	X(LIMIT, "fs: the table of limits")                                                                             \
+	X(LIMIT, "fs: the table of limits")                                                                            \
 	X(LEASE, "arbiter: leases and gates of one object")                                                            \
 	X(LEDGER, "arbiter: sessions, lease numbers, timers")                                                          \
 	X(PIN, "pins of one lease: which keys stand for which runs")                                                   \
@@ -38,17 +38,20 @@ enum lock_rank {
 
 struct lock {
 	pthread_mutex_t mutex;
+#ifdef LH_CHECK_LOCKS
 	enum lock_rank rank;
 	uint64_t key;
+#endif
 };
 
 struct brlock;
 struct rwlock {
 	pthread_rwlock_t rw;
+	uintptr_t outer; /* a struct brlock; its lowest bit: held exclusively, by who holds it so */
+#ifdef LH_CHECK_LOCKS
 	enum lock_rank rank;
-	bool exclusive; /* by its exclusive holder */
 	uint64_t key;
-	struct brlock *outer;
+#endif
 };
 
 void lock_init(struct lock *l, enum lock_rank rank);

@@ -46,17 +46,17 @@ struct inode {
 	struct inode *next_dead; /* of the one walk that got its last reference */
 	_Atomic uint32_t refs;   /* handles and walkers; REF_ORPHAN: no name is left */
 	uint32_t nlink;
-	uint8_t type;       /* DT_*, never changes */
-	bool gone;          /* forgotten, or never came to be */
-	bool linkable;      /* made without a name, which it may get (O_TMPFILE) */
-	bool may_share;     /* some of its blocks may belong to another file too */
-	bool remapped;      /* POOL_MSYNC: blocks changed their place in files by a record that may not be durable yet */
-	bool tail_stale;    /* old bytes may lie behind the end of file, in its block */
-	bool reached;       /* mount: hangs below the root */
-	_Atomic bool lazy;  /* attr is newer than the log: times of reads and of writes in place */
+	uint8_t type;      /* DT_*, never changes */
+	bool gone;         /* forgotten, or never came to be */
+	bool linkable;     /* made without a name, which it may get (O_TMPFILE) */
+	bool may_share;    /* some of its blocks may belong to another file too */
+	bool remapped;     /* POOL_MSYNC: blocks changed their place in files by a record that may not be durable yet */
+	bool tail_stale;   /* old bytes may lie behind the end of file, in its block */
+	bool reached;      /* mount: hangs below the root */
+	_Atomic bool lazy; /* attr is newer than the log: times of reads and of writes in place */
 	uint64_t dirty_off; /* written in place and not flushed: [dirty_off, dirty_end) bytes */
 	uint64_t dirty_end;
-	uint64_t charged; /* blocks that limits count as its own; kept only while there are limits */
+	uint64_t charged;      /* blocks that limits count as its own; kept only while there are limits */
 	struct xattrs *xattrs; /* NULL: it has none */
 	union {
 		struct extmap map; /* DT_REG */
@@ -86,8 +86,10 @@ static inline void inode_attr_set(struct inode *i, const struct inode_attr *to)
 struct itable_shard {
 	struct lock lock;
 	struct inode **buckets;
-	uint32_t bucket_count; /* a power of two */
+	uint32_t bucket_count, room; /* in use; allocated */
+	uint32_t low;                /* the highest power of two up to bucket_count */
 	uint32_t count;
+	uint32_t walkers; /* buckets are not joined meanwhile */
 };
 
 struct fs {
@@ -144,7 +146,11 @@ void inode_attr_read(const struct inode *i, struct fs_attr *out);
 /* Under INODE shared at least: somebody read it. relatime: noted only when it tells something new. */
 void inode_touch_atime(struct fs *fs, struct inode *i);
 
+/* --- itable.c --- */
+
 int itable_init(struct fs *fs);
+/* Mount: so many inodes are about to come. */
+void itable_presize(struct fs *fs, uint64_t inodes);
 void itable_fini(struct fs *fs);
 void itable_add(struct fs *fs, struct inode *i);
 void itable_remove(struct fs *fs, struct inode *i);
@@ -152,8 +158,11 @@ void itable_remove(struct fs *fs, struct inode *i);
 struct inode *itable_get(struct fs *fs, uint64_t ino);
 /* Without a reference: mount only, single threaded. */
 struct inode *itable_peek(struct fs *fs, uint64_t ino);
-/* The numbers of a shard, *out from malloc. */
-int itable_numbers(struct fs *fs, unsigned shard, uint64_t **out, uint32_t *count);
+/* Mount: asks for the memory that itable_peek will look at: the bucket, or (inode) the first inode of its chain. */
+void itable_prefetch(struct fs *fs, uint64_t ino, bool inode);
+/* Between them an inode that is in the table keeps its place behind a walk of buckets by ascending index. */
+void itable_walk_begin(struct fs *fs);
+void itable_walk_end(struct fs *fs);
 /*
  * Calls each() for every inode with a reference and no lock held; stops at the first error. Orphans whose last
  * reference the walk got are handed back in *dead, to be reclaimed by inodes_put_dead when their records may be
@@ -222,7 +231,8 @@ int commit_content(struct fs *fs, struct jtxn *t, uint64_t *seq);
 int media_error(const struct inode *i, uint64_t off, uint64_t len);
 /* Under INODE exclusive: bytes written in place. */
 void inode_dirty(struct inode *i, uint64_t off, uint64_t end);
-/* Under both INODE exclusive: `to` has blocks of `from` now, range r of it at to_off; what is not flushed goes along. */
+/* Under both INODE exclusive: `to` has blocks of `from` now, range r of it at to_off; what is not flushed goes along.
+ */
 void inode_dirty_as(struct inode *to, uint64_t to_off, const struct inode *from, struct range r);
 /* Under INODE: the attributes after a change of content by this caller, but for the size. */
 struct inode_attr attr_changed(const struct inode *i, const struct fs_caller *who);

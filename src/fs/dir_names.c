@@ -125,7 +125,7 @@ static int array_grow(struct dir_names *n)
 	uint32_t count = 1u << n->depth;
 	struct dir_bucket **at;
 
-	at = reallocarray(n->at, count, 2 * sizeof(*at));
+	at = realloc(n->at, 2 * (size_t)count * sizeof(*at));
 	if (!at)
 		return -ENOMEM;
 	for (uint32_t i = count; i-- > 0;)

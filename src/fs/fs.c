@@ -94,6 +94,7 @@ static void *checkpoint_main(void *ctx)
 /* Unlinked files that were open at the crash. Nobody can name them, so that nobody else is there. */
 static void reclaim_orphans(struct fs *fs)
 {
+	itable_walk_begin(fs);
 	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
 		struct itable_shard *s = &fs->table[k];
 
@@ -109,6 +110,7 @@ static void reclaim_orphans(struct fs *fs)
 			}
 		}
 	}
+	itable_walk_end(fs);
 }
 
 static int fs_replay(struct fs *fs)

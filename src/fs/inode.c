@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inodes: life, references, the table by number, locking several. The rules of life are in core.h. */
+/* Inodes: life, references, locking several. The rules of life are in core.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,6 @@
 #include "fs/limit.h"
 #include "fs/xattr.h"
 
-#define BUCKETS_FIRST    8u
 #define ATIME_MAX_AGE_NS (24 * 3600 * (int64_t)NS_PER_SEC)
 
 uint8_t mode_type(uint32_t mode)
@@ -254,211 +253,6 @@ void inode_touch_atime(struct fs *fs, struct inode *i)
 	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
-
-static struct itable_shard *shard_of(struct fs *fs, uint64_t ino)
-{
-	return &fs->table[ino % ITABLE_SHARDS];
-}
-
-static struct inode **bucket_of(struct itable_shard *s, uint64_t ino)
-{
-	return &s->buckets[(ino / ITABLE_SHARDS) & (s->bucket_count - 1)];
-}
-
-int itable_init(struct fs *fs)
-{
-	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
-		lock_init_keyed(&fs->table[k].lock, RANK_ITABLE, k);
-		fs->table[k].bucket_count = BUCKETS_FIRST;
-		fs->table[k].buckets = calloc(BUCKETS_FIRST, sizeof(struct inode *));
-		if (!fs->table[k].buckets)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-/* Frees the inodes too. */
-void itable_fini(struct fs *fs)
-{
-	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
-		struct itable_shard *s = &fs->table[k];
-
-		if (s->bucket_count == 0)
-			continue;
-		for (uint32_t b = 0; s->buckets && b < s->bucket_count; b++) {
-			while (s->buckets[b]) {
-				struct inode *i = s->buckets[b];
-
-				s->buckets[b] = i->next;
-				inode_free(i);
-			}
-		}
-		free(s->buckets);
-		lock_destroy(&s->lock);
-	}
-}
-
-/* Under the shard's lock. Without memory the chains just get longer. */
-static void shard_grow(struct itable_shard *s)
-{
-	struct inode **old = s->buckets;
-	uint32_t old_count = s->bucket_count;
-	struct inode **grown = calloc((size_t)old_count * 2, sizeof(*grown));
-
-	if (!grown)
-		return;
-	s->buckets = grown;
-	s->bucket_count = old_count * 2;
-	for (uint32_t b = 0; b < old_count; b++) {
-		while (old[b]) {
-			struct inode *i = old[b];
-			struct inode **to = bucket_of(s, ino_of(i));
-
-			old[b] = i->next;
-			i->next = *to;
-			*to = i;
-		}
-	}
-	free(old);
-}
-
-void itable_add(struct fs *fs, struct inode *i)
-{
-	struct itable_shard *s = shard_of(fs, ino_of(i));
-	struct inode **b;
-
-	lock_take(&s->lock);
-	if (s->count >= s->bucket_count)
-		shard_grow(s);
-	b = bucket_of(s, ino_of(i));
-	i->next = *b;
-	*b = i;
-	s->count++;
-	lock_drop(&s->lock);
-	atomic_fetch_add_explicit(&fs->files, 1, memory_order_relaxed);
-}
-
-void itable_remove(struct fs *fs, struct inode *i)
-{
-	struct itable_shard *s = shard_of(fs, ino_of(i));
-	struct inode **at;
-
-	lock_take(&s->lock);
-	at = bucket_of(s, ino_of(i));
-	while (*at != i)
-		at = &(*at)->next;
-	*at = i->next;
-	s->count--;
-	lock_drop(&s->lock);
-	atomic_fetch_sub_explicit(&fs->files, 1, memory_order_relaxed);
-}
-
-struct inode *itable_peek(struct fs *fs, uint64_t ino)
-{
-	struct inode *i = *bucket_of(shard_of(fs, ino), ino);
-
-	while (i && ino_of(i) != ino)
-		i = i->next;
-	return i;
-}
-
-/* An orphan that is being reclaimed stays dead. */
-static bool get_unless_dead(struct inode *i)
-{
-	uint32_t old = atomic_load_explicit(&i->refs, memory_order_relaxed);
-
-	do {
-		if (old == REF_ORPHAN)
-			return false;
-	} while (!atomic_compare_exchange_weak(&i->refs, &old, old + 1));
-	return true;
-}
-
-struct inode *itable_get(struct fs *fs, uint64_t ino)
-{
-	struct itable_shard *s = shard_of(fs, ino);
-	struct inode *i;
-
-	lock_take(&s->lock);
-	i = itable_peek(fs, ino);
-	if (i && !get_unless_dead(i))
-		i = NULL;
-	lock_drop(&s->lock);
-	return i;
-}
-
-int itable_numbers(struct fs *fs, unsigned shard, uint64_t **out, uint32_t *count)
-{
-	struct itable_shard *s = &fs->table[shard];
-	uint64_t *list;
-	uint32_t n = 0;
-
-	lock_take(&s->lock);
-	list = malloc((s->count + 1) * sizeof(*list));
-	for (uint32_t b = 0; list && b < s->bucket_count; b++) {
-		for (const struct inode *i = s->buckets[b]; i; i = i->next)
-			list[n++] = ino_of(i);
-	}
-	lock_drop(&s->lock);
-	*out = list;
-	*count = n;
-	return list ? 0 : -ENOMEM;
-}
-
-/* Drops a walk's reference, but not the last one of an orphan: that goes to the list. */
-static void put_or_keep(struct inode *i, struct inode **dead)
-{
-	uint32_t old = atomic_load(&i->refs);
-
-	do {
-		if (old == (REF_ORPHAN | 1)) {
-			i->next_dead = *dead;
-			*dead = i;
-			return;
-		}
-	} while (!atomic_compare_exchange_weak(&i->refs, &old, old - 1));
-}
-
-static int shard_each(struct fs *fs, unsigned shard, int (*each)(void *ctx, struct inode *i), void *ctx,
-		      struct inode **dead)
-{
-	uint64_t *list;
-	uint32_t count;
-	int err = itable_numbers(fs, shard, &list, &count);
-
-	for (uint32_t k = 0; !err && k < count; k++) {
-		struct inode *i = itable_get(fs, list[k]);
-
-		if (!i)
-			continue;
-		err = each(ctx, i);
-		put_or_keep(i, dead);
-	}
-	free(list);
-	return err;
-}
-
-int itable_each(struct fs *fs, int (*each)(void *ctx, struct inode *i), void *ctx, struct inode **dead)
-{
-	int err = 0;
-
-	*dead = NULL;
-	for (unsigned k = 0; !err && k < ITABLE_SHARDS; k++)
-		err = shard_each(fs, k, each, ctx, dead);
-	return err;
-}
-
-void inodes_put_dead(struct fs *fs, struct inode *dead)
-{
-	while (dead) {
-		struct inode *next = dead->next_dead;
-
-		inode_put(fs, dead);
-		dead = next;
-	}
-}
-
 /* --- several at once ---------------------------------------------------------------------------------------------- */
 
 void lockset_add(struct lockset *s, struct inode *i)
@@ -472,7 +266,7 @@ void lockset_add(struct lockset *s, struct inode *i)
 			return;
 	}
 	assert(s->count < ARRAY_LEN(s->in));
-	for (; at > 0 && s->in[at - 1]->lock.key > i->lock.key; at--)
+	for (; at > 0 && ino_of(s->in[at - 1]) > ino_of(i); at--)
 		s->in[at] = s->in[at - 1];
 	s->in[at] = i;
 	s->count++;
