@@ -116,6 +116,7 @@ static struct inode_attr attr_after(const struct clone *c, const struct batch *x
 
 static void batch_items(const struct clone *c, const struct batch *x, struct jtxn *t)
 {
+	struct extmap_walk w;
 	uint64_t b = x->piece.first;
 	struct extent e;
 
@@ -129,7 +130,8 @@ static void batch_items(const struct clone *c, const struct batch *x, struct jtx
 		jtxn_map(t, ino_of(c->src), &e);
 	}
 	jtxn_unmap(t, ino_of(c->dst), x->piece.to, x->piece.end - x->piece.first);
-	for (b = x->piece.first; !t->error && extmap_piece_next(&x->piece, &b, &e);)
+	extmap_walk_start(&w, &x->piece);
+	while (!t->error && extmap_walk_next(&w, &e))
 		jtxn_map(t, ino_of(c->dst), &e);
 }
 

@@ -68,10 +68,11 @@ static void exchange_items(const struct exchange *x, struct jtxn *t)
 		jtxn_unmap(t, x->side[k].attr.ino, x->side[k].first, x->blocks);
 	for (unsigned k = 0; k < 2; k++) {
 		const struct side *s = &x->side[k];
-		uint64_t b = s->in.first;
+		struct extmap_walk w;
 		struct extent e;
 
-		while (!t->error && extmap_piece_next(&s->in, &b, &e))
+		extmap_walk_start(&w, &s->in);
+		while (!t->error && extmap_walk_next(&w, &e))
 			jtxn_map(t, s->attr.ino, &e);
 	}
 }
@@ -157,8 +158,8 @@ static int exchange_charge(struct exchange *x)
 		has[k] = x->blocks - layout_missing(x->side[k].inode, x->side[k].first, x->side[k].first + x->blocks);
 	if (has[0] == has[1])
 		return 0;
-	return limit_blocks(x->fs, x->side[has[0] > has[1]].inode,
-			    has[0] > has[1] ? has[0] - has[1] : has[1] - has[0], NULL);
+	return limit_blocks(x->fs, x->side[has[0] > has[1]].inode, has[0] > has[1] ? has[0] - has[1] : has[1] - has[0],
+			    NULL);
 }
 
 /* Under both locks. 0, NEED_GATE or an error. */

@@ -269,6 +269,22 @@ bool extmap_find(const struct extmap *m, uint64_t block, struct extent *out)
 	return true;
 }
 
+unsigned extmap_read(const struct extmap *m, uint64_t block, struct extent *out, unsigned max)
+{
+	struct place p;
+	unsigned n = 0;
+
+	if (m->shape == SHAPE_ONE)
+		return max > 0 && extmap_find(m, block, out);
+	p = locate(m, block);
+	while (n < max && extent_get(m, p, &out[n])) {
+		n++;
+		if (++p.slot == chunk_at(m, p.chunk)->count)
+			p = (struct place){p.chunk + 1, 0};
+	}
+	return n;
+}
+
 /* --- room -----------------------------------------------------------------------------------------------------------
  */
 
@@ -653,6 +669,27 @@ static void add(struct extmap *m, const struct extent *e)
 	extent_insert(m, p, e);
 }
 
+/* Behind all others: without looking for the place. false: it is not. */
+static bool append(struct extmap *m, const struct extent *e)
+{
+	struct place p = {chunk_count(m), 0};
+	struct extent last;
+
+	if (p.chunk-- == 0)
+		return false;
+	p.slot = chunk_at(m, p.chunk)->count - 1;
+	if (!extent_get(m, p, &last) || extent_end(&last) > e->off)
+		return false;
+	if (continues(&last, e)) {
+		last.blocks += e->blocks;
+		extent_change(m, p, &last);
+		return true;
+	}
+	p.slot++;
+	extent_insert(m, p, e);
+	return true;
+}
+
 /* --- the shape of one extent -----------------------------------------------------------------------------------------
  */
 
@@ -723,8 +760,10 @@ void extmap_set(struct extmap *m, const struct extent *e)
 			return;
 		one_to_chunk(m);
 	}
-	cut(m, e->off, extent_end(e));
-	add(m, e);
+	if (!append(m, e)) {
+		cut(m, e->off, extent_end(e));
+		add(m, e);
+	}
 	chunk_to_one(m);
 }
 

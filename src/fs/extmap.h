@@ -37,6 +37,8 @@ void extmap_init(struct extmap *m);
 void extmap_fini(struct extmap *m);
 /* The extent that contains the block, else the first one after it; false: none. */
 bool extmap_find(const struct extmap *m, uint64_t block, struct extent *out);
+/* The extent that contains the block and those after it, else those after it: how many, at most max. */
+unsigned extmap_read(const struct extmap *m, uint64_t block, struct extent *out, unsigned max);
 /* The next `changes` calls of set or clear cannot fail. -ENOMEM. */
 int extmap_reserve(struct extmap *m, unsigned changes);
 /* Replaces whatever was in the range. Needs a reserve of 1 (asserted). */

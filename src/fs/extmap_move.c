@@ -16,37 +16,54 @@
 #define IN_PLACE_MAX   16u
 #define IN_PLACE_SHARE 32u
 
-bool extmap_piece_next(const struct extmap_piece *p, uint64_t *b, struct extent *out)
+void extmap_walk_start(struct extmap_walk *w, const struct extmap_piece *p)
 {
+	w->piece = p;
+	w->next = p->first;
+	w->at = w->count = 0;
+}
+
+static bool walk_read(struct extmap_walk *w, struct extent *e)
+{
+	if (w->at == w->count) {
+		w->count = extmap_read(w->piece->from, w->next, w->read, EXTMAP_WALK_READ);
+		w->at = 0;
+	}
+	if (w->count == 0)
+		return false;
+	*e = w->read[w->at++];
+	return true;
+}
+
+bool extmap_walk_next(struct extmap_walk *w, struct extent *out)
+{
+	const struct extmap_piece *p = w->piece;
 	struct extent e;
 
-	for (;;) {
-		uint64_t skip, end;
+	while (w->next < p->end && walk_read(w, &e) && e.off < p->end) {
+		uint64_t skip = e.off < w->next ? w->next - e.off : 0;
+		uint64_t end = e.off + e.blocks < p->end ? e.off + e.blocks : p->end;
 
-		if (*b >= p->end || !extmap_find(p->from, *b, &e) || e.off >= p->end)
-			return false;
-		skip = e.off < *b ? *b - e.off : 0;
-		end = e.off + e.blocks < p->end ? e.off + e.blocks : p->end;
-		e.off += skip;
-		e.start += skip;
-		e.blocks = end - e.off;
-		*b = end;
+		w->next = end;
 		if (p->shown_only && e.flags == EXT_UNWRITTEN)
 			continue;
-		if (p->shown_only)
-			e.flags = 0;
-		e.off = e.off - p->first + p->to;
-		*out = e;
+		*out = (struct extent){.off = e.off + skip - p->first + p->to,
+				       .start = e.start + skip,
+				       .blocks = end - e.off - skip,
+				       .flags = p->shown_only ? 0 : e.flags};
 		return true;
 	}
+	w->next = p->end;
+	return false;
 }
 
 int extmap_append(struct extmap *out, const struct extmap_piece *p)
 {
-	uint64_t b = p->first;
+	struct extmap_walk w;
 	struct extent e;
 
-	while (extmap_piece_next(p, &b, &e)) {
+	extmap_walk_start(&w, p);
+	while (extmap_walk_next(&w, &e)) {
 		int err = extmap_reserve(out, 1);
 
 		if (err != 0)
@@ -59,13 +76,13 @@ int extmap_append(struct extmap *out, const struct extmap_piece *p)
 /* Counts to `limit` + 1 at most. */
 static uint64_t pieces_count(const struct extmap_piece *pieces, unsigned count, uint64_t limit)
 {
+	struct extmap_walk w;
 	uint64_t n = 0;
 	struct extent e;
 
 	for (unsigned k = 0; k < count; k++) {
-		uint64_t b = pieces[k].first;
-
-		while (n <= limit && extmap_piece_next(&pieces[k], &b, &e))
+		extmap_walk_start(&w, &pieces[k]);
+		while (n <= limit && extmap_walk_next(&w, &e))
 			n++;
 	}
 	return n;
@@ -73,6 +90,7 @@ static uint64_t pieces_count(const struct extmap_piece *pieces, unsigned count, 
 
 static int prepare_list(struct extmap_patch *p, const struct extmap_piece *pieces, unsigned count, uint64_t extents)
 {
+	struct extmap_walk w;
 	int err = extmap_reserve(p->map, (unsigned)extents + 1);
 
 	if (err != 0 || extents == 0)
@@ -81,9 +99,8 @@ static int prepare_list(struct extmap_patch *p, const struct extmap_piece *piece
 	if (p->list == NULL)
 		return -ENOMEM;
 	for (unsigned k = 0; k < count; k++) {
-		uint64_t b = pieces[k].first;
-
-		while (extmap_piece_next(&pieces[k], &b, &p->list[p->count]))
+		extmap_walk_start(&w, &pieces[k]);
+		while (p->count < extents && extmap_walk_next(&w, &p->list[p->count]))
 			p->count++;
 	}
 	return 0;

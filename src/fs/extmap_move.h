@@ -18,9 +18,16 @@ struct extmap_piece {
 	bool shown_only; /* what reads as zeroes is left out, the rest is written there (a clone's destination) */
 };
 
-/* The next extent of a piece at block *b (of `from`, starts as first) or behind it, as it will be; *b moves behind it.
- */
-bool extmap_piece_next(const struct extmap_piece *p, uint64_t *b, struct extent *out);
+/* A walk over the extents of a piece, as they will be. The piece's map must not change meanwhile. */
+#define EXTMAP_WALK_READ 32u
+struct extmap_walk {
+	const struct extmap_piece *piece;
+	uint64_t next; /* block of `from` */
+	unsigned at, count;
+	struct extent read[EXTMAP_WALK_READ];
+};
+void extmap_walk_start(struct extmap_walk *w, const struct extmap_piece *p);
+bool extmap_walk_next(struct extmap_walk *w, struct extent *out);
 
 /* Appends a piece to `out`, which has nothing at or behind p->to. -ENOMEM: a part of it is there. */
 int extmap_append(struct extmap *out, const struct extmap_piece *p);

@@ -46,12 +46,13 @@ static int shift_check(const struct shift *s)
 static void shift_items(const struct shift *s, struct jtxn *t)
 {
 	uint64_t first = block_of(s->off);
-	uint64_t b = s->rest.first;
+	struct extmap_walk w;
 	struct extent e;
 
 	jtxn_inode(t, &s->attr);
 	jtxn_unmap(t, s->attr.ino, first, BLOCKS_END - first);
-	while (!t->error && extmap_piece_next(&s->rest, &b, &e))
+	extmap_walk_start(&w, &s->rest);
+	while (!t->error && extmap_walk_next(&w, &e))
 		jtxn_map(t, s->attr.ino, &e);
 }
 

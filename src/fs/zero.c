@@ -113,6 +113,7 @@ static int convert_commit(struct convert *c, struct change *change, const struct
 	uint64_t extents = c->inode->map.extents;
 	uint64_t b = c->first;
 	struct extmap_patch patch;
+	struct extmap_walk w;
 	struct run old, new;
 	struct jtxn t;
 	struct extent e;
@@ -123,7 +124,8 @@ static int convert_commit(struct convert *c, struct change *change, const struct
 		return err;
 	jtxn_init(&t);
 	jtxn_inode(&t, attr);
-	for (uint64_t at = c->first; c->any && extmap_piece_next(&piece, &at, &e);)
+	extmap_walk_start(&w, &piece);
+	while (c->any && extmap_walk_next(&w, &e))
 		jtxn_map(&t, attr->ino, &e);
 	err = commit_content(c->fs, &t, &seq);
 	jtxn_fini(&t);
