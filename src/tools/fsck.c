@@ -44,7 +44,8 @@ void fsck_finding(struct fsck *f, const char *rule, const char *consequence, con
 	va_start(ap, object);
 	vsnprintf(what, sizeof(what), object, ap);
 	va_end(ap);
-	f->findings++;
+	if (f->findings++ == 0)
+		snprintf(f->first, sizeof(f->first), "format %s: %.120s", rule, what);
 	f->told = f->told || (f->scan.rule != NULL && strcmp(rule, f->scan.rule) == 0);
 	if (f->silent || f->findings > FSCK_FINDINGS_MAX)
 		return;

@@ -109,6 +109,7 @@ struct fsck {
 	json_t *list;         /* of findings */
 	unsigned findings;
 	unsigned copy_findings;
+	char first[256];       /* the first finding */
 	uint64_t told_ns;      /* of the last line of progress */
 	bool told;             /* the rule that the strict walk stopped at is among them */
 	const char *copy_rule; /* 2.2a, by the strict walk */

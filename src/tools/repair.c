@@ -618,8 +618,10 @@ static uint64_t ino_after(const struct repair *r)
 
 	for (struct fsck_inode *i = fsck_inode_first(r->s); i != NULL; i = fsck_inode_next(i))
 		next = i->ino >= next ? i->ino + 1 : next;
-	for (struct fsck_entry *e = fsck_entry_first(r->s); e != NULL; e = fsck_entry_next(e))
+	for (struct fsck_entry *e = fsck_entry_first(r->s); e != NULL; e = fsck_entry_next(e)) {
 		next = e->ino >= next ? e->ino + 1 : next;
+		next = e->dir >= next ? e->dir + 1 : next;
+	}
 	return next < 2 ? 2 : next;
 }
 
@@ -690,13 +692,16 @@ static int repair_report(struct repair *r, unsigned left)
 /* Looks again, and counts only. */
 static int repair_verify(struct repair *r, unsigned *left)
 {
+	char first[sizeof(r->f->first)];
 	struct fsck again;
 	int err = fsck_begin(&again, r->f->pool, r->f->out, false, true);
 
 	*left = again.findings;
+	snprintf(first, sizeof(first), "%s", again.first);
 	fsck_end(&again);
 	if (err == 0 && *left != 0)
-		err = fail(-EUCLEAN, "pool %s: %u findings are left after the repair", r->f->pool->name, *left);
+		err = fail(-EUCLEAN, "pool %s: %u findings are left after the repair, first: %s", r->f->pool->name,
+			   *left, first);
 	return err;
 }
 
