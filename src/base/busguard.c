@@ -26,6 +26,7 @@ struct window {
 };
 
 static _Thread_local struct window *innermost __attribute__((tls_model("initial-exec")));
+static _Thread_local bool unblocked __attribute__((tls_model("initial-exec")));
 static _Thread_local const void *last_fault __attribute__((tls_model("initial-exec")));
 
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
@@ -100,10 +101,23 @@ int busguard_install(void)
 	return err;
 }
 
+/* A thread that blocks all signals (movers, an application's workers) would be ended by a fault. Once a thread. */
+static void unblock(void)
+{
+	sigset_t bus;
+
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+	unblocked = true;
+}
+
 int busguard_run(const struct busguard_area *area, void (*fn)(void *ctx), void *ctx)
 {
 	struct window w;
 
+	if (unlikely(!unblocked))
+		unblock();
 	w.area = area;
 	w.outer = innermost;
 	if (sigsetjmp(w.env, 0) != 0) {

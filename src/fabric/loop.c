@@ -36,7 +36,7 @@ static struct loop_conn *loop_of(struct fabric_conn *c)
 
 /* --- moving --- */
 
-/* One chunk from op->conn.done on. 0, or why the key refuses. */
+/* One chunk from op->conn.done on. 0, why the key refuses, or -EIO. */
 static int chunk_move(struct loop_conn *lc, struct fabric_op *op)
 {
 	struct key_want want = {.owner = &lc->domain->owner,
@@ -52,14 +52,14 @@ static int chunk_move(struct loop_conn *lc, struct fabric_op *op)
 	if (err)
 		return err;
 	if (op->dir == FABRIC_OP_READ) {
-		move_copy(buf, hold.mem, step);
+		err = move_exposed(buf, hold.mem, step, BUSGUARD_FROM);
 	} else {
-		move_copy(hold.mem, buf, step);
+		err = move_exposed(hold.mem, buf, step, BUSGUARD_TO);
 		key_dirty(&hold, step);
 	}
 	key_leave(&hold);
 	op->conn.done += step;
-	return 0;
+	return err;
 }
 
 static void loop_direct(struct fabric_conn *c, struct fabric_op *op)

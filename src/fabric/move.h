@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "base/busguard.h"
+
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define FABRIC_TSAN 1
@@ -51,6 +53,17 @@ static inline void move_copy(void *to, const void *from, size_t len)
 	race_hide();
 	memcpy(to, from, len);
 	race_show();
+}
+
+/* The same where one side is exposed memory, which may fail (BUSGUARD_*): 0 or -EIO. */
+static inline int move_exposed(void *to, const void *from, size_t len, unsigned side)
+{
+	int err;
+
+	race_hide();
+	err = busguard_copy(to, from, len, side);
+	race_show();
+	return err;
 }
 
 /* Never waits. Bytes, 0 at the end of the stream, or -errno; -EAGAIN: nothing there. */

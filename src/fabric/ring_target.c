@@ -50,7 +50,7 @@ static struct ring_path *ring_of(struct fabric_path *p)
 
 /* --- serving --- */
 
-/* One chunk of the current request. 0, or why the key refuses. */
+/* One chunk of the current request. 0, why the key refuses, or -EIO. */
 static int chunk_move(struct ring_path *rp)
 {
 	const struct ring_request *r = &rp->now;
@@ -67,14 +67,14 @@ static int chunk_move(struct ring_path *rp)
 	if (err)
 		return err;
 	if (r->dir == FABRIC_OP_READ) {
-		move_copy(arena, hold.mem, step);
+		err = move_exposed(arena, hold.mem, step, BUSGUARD_FROM);
 	} else if (step > 0) {
-		move_copy(hold.mem, arena, step);
+		err = move_exposed(hold.mem, arena, step, BUSGUARD_TO);
 		key_dirty(&hold, step);
 	}
 	key_leave(&hold);
 	rp->done += step;
-	return r->len == 0 ? -EINVAL : 0;
+	return r->len == 0 ? -EINVAL : err;
 }
 
 static const char *entry_take(struct ring_path *rp)

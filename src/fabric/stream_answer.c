@@ -72,7 +72,7 @@ static const void *answer_expose(struct stream_path *sp, struct batch *b, struct
 	return answer_hold(sp, a, at, &b->holds[b->held]) ? b->holds[b->held++].mem : (char *)(uintptr_t)zeroes;
 }
 
-/* Copies len bytes of payload to the stage; zeroes from where the key is gone. */
+/* Copies len bytes of payload to the stage; zeroes from where the key is gone, or the memory fails. */
 static const void *answer_stage(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at,
 				uint64_t len)
 {
@@ -86,8 +86,12 @@ static const void *answer_stage(struct stream_path *sp, struct batch *b, struct 
 			memset(stage + done, 0, len - done);
 			break;
 		}
-		move_copy(stage + done, hold.mem, step);
+		a->status = move_exposed(stage + done, hold.mem, step, BUSGUARD_FROM);
 		key_leave(&hold);
+		if (a->status != 0) {
+			memset(stage + done, 0, len - done);
+			break;
+		}
 	}
 	return stage;
 }
@@ -142,10 +146,10 @@ static bool batch_is_big(struct stream_path *sp, uint32_t n)
 	return bytes > FABRIC_CHUNK && sp->tx_budget > FABRIC_CHUNK;
 }
 
-static void batch_fill(struct stream_path *sp, struct batch *b)
+static void batch_fill(struct stream_path *sp, struct batch *b, bool copied)
 {
 	uint32_t n = min_u64(answers_pending(sp), BATCH_ANSWERS), i;
-	bool big = batch_is_big(sp, n), whole = true;
+	bool big = copied || batch_is_big(sp, n), whole = true;
 
 	b->pieces = b->held = 0;
 	b->bytes = b->payload = 0;
@@ -173,15 +177,25 @@ static void answers_advance(struct stream_path *sp, uint64_t sent)
 	}
 }
 
+static ssize_t batch_send(struct stream_path *sp, struct batch *b, bool copied)
+{
+	ssize_t sent;
+
+	batch_fill(sp, b, copied);
+	sent = move_send(sp->fd, b->iov, b->pieces, b->more ? MSG_MORE : 0);
+	for (unsigned i = 0; i < b->held; i++)
+		key_leave(&b->holds[i]);
+	return sent;
+}
+
 enum turn answers_send(struct stream_path *sp)
 {
 	struct batch b;
-	ssize_t sent;
+	ssize_t sent = batch_send(sp, &b, false);
 
-	batch_fill(sp, &b);
-	sent = move_send(sp->fd, b.iov, b.pieces, b.more ? MSG_MORE : 0);
-	for (unsigned i = 0; i < b.held; i++)
-		key_leave(&b.holds[i]);
+	/* Some of the memory fails: copying finds out where. */
+	if (sent == -EFAULT)
+		sent = batch_send(sp, &b, true);
 	if (sent < 0 && sent != -EAGAIN)
 		return TURN_END;
 	if (sent > 0) {

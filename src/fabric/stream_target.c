@@ -57,7 +57,7 @@ static void write_copy(struct stream_path *sp)
 
 	static_assert(STREAM_RX_BYTES <= FABRIC_CHUNK, "what is in rx is one chunk at most");
 	if (write_hold(sp, &hold)) {
-		move_copy(hold.mem, &sp->rx[sp->rx_start], step);
+		sp->write_status = move_exposed(hold.mem, &sp->rx[sp->rx_start], step, BUSGUARD_TO);
 		key_dirty(&hold, step);
 		key_leave(&hold);
 	}
@@ -181,6 +181,11 @@ static enum turn stream_receive(struct stream_path *sp)
 		n = rx_fill(sp, &drained);
 		if (n == -EAGAIN || n == -EINTR)
 			return done;
+		/* The kernel met memory that fails, and took nothing off the socket: the payload goes nowhere. */
+		if (n == -EFAULT && sp->landing && sp->write_status == 0) {
+			sp->write_status = -EIO;
+			continue;
+		}
 		if (n <= 0)
 			return TURN_END;
 		done = TURN_MOVED;

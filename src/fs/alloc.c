@@ -489,6 +489,11 @@ int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out)
 	return take(a, want, goal, atomic_load(&a->reserve), own_group(atomic_load(&a->group_count)), out);
 }
 
+int alloc_take_promised(struct alloc *a, uint64_t want, uint64_t goal, struct run *out)
+{
+	return take(a, want, goal, 0, own_group(atomic_load(&a->group_count)), out);
+}
+
 /* From the first group on: what belongs to no file stays together. */
 int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *out)
 {

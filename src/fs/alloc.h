@@ -38,6 +38,8 @@ void alloc_free(struct alloc *a);
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* The same for the log and the checkpoint; `reserved` may use the reserve too. */
 int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *out);
+/* alloc_take that may use the reserve. */
+int alloc_take_promised(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* alloc_take_meta from the reserve. */
 int alloc_take_reserved(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* Gives back a run that no record ever named and no key ever reached. */

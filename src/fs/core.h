@@ -105,6 +105,8 @@ struct fs {
 	struct run *bad;    /* replay: bad runs found so far (evacuate.h) */
 	unsigned bad_count;
 	_Atomic bool space_busy; /* the pool is resized or evacuated */
+	struct inode *_Atomic orphans; /* could not be reclaimed yet, by next_dead */
+	_Atomic bool orphans_busy;
 	uint64_t name_seed;
 	pthread_t thread;
 	struct lock rename; /* RENAME: parents of directories */
@@ -131,6 +133,8 @@ void inode_free(struct inode *i);
 void inode_get(struct inode *i);
 /* Drops a reference. The last one of an orphan reclaims it: breaks leases, waits, writes a record. No lock held. */
 void inode_put(struct fs *fs, struct inode *i);
+/* Tries again what inode_put could not reclaim for want of memory or log space. No lock held. */
+void orphans_reclaim(struct fs *fs);
 /* Under INODE exclusive: the name that went was the last one. */
 void inode_orphan(struct inode *i);
 /* Under INODE exclusive, with the caller's reference: one more name; an inode without one is no orphan any more. */
@@ -173,6 +177,8 @@ void inodes_put_dead(struct fs *fs, struct inode *dead);
 
 /* alloc_take; when space only waits for records to be durable, makes them so. */
 int blocks_take(struct fs *fs, uint64_t want, uint64_t goal, struct run *out);
+/* The same for few blocks without which what was promised cannot be kept: from the reserve when there are no others. */
+int blocks_take_promised(struct fs *fs, uint64_t want, uint64_t goal, struct run *out);
 
 /* Up to four inodes, locked exclusively in ascending order. NULLs and repetitions are skipped. */
 struct lockset {

@@ -120,6 +120,13 @@ int blocks_take(struct fs *fs, uint64_t want, uint64_t goal, struct run *out)
 	return err ? err : alloc_take(fs->alloc, want, goal, out);
 }
 
+int blocks_take_promised(struct fs *fs, uint64_t want, uint64_t goal, struct run *out)
+{
+	int err = blocks_take(fs, want, goal, out);
+
+	return err == -ENOSPC ? alloc_take_promised(fs->alloc, want, goal, out) : err;
+}
+
 static void blocks_release(struct fs *fs, struct inode *i, uint64_t seq)
 {
 	struct drained gone;
@@ -167,9 +174,31 @@ static int reclaim_once(struct fs *fs, struct inode *i)
 	return err;
 }
 
-/* Nobody can reach the inode any more but by leases that were left behind. On failure the blocks wait for the next
- * mount. */
-static void reclaim(struct fs *fs, struct inode *i)
+/* It waits on the list of orphans, with the reference that orphans_reclaim gives back. */
+static void orphan_keep(struct fs *fs, struct inode *i)
+{
+	atomic_store_explicit(&i->refs, REF_ORPHAN | 1, memory_order_release);
+	i->next_dead = atomic_load(&fs->orphans);
+	while (!atomic_compare_exchange_weak(&fs->orphans, &i->next_dead, i))
+		;
+}
+
+void orphans_reclaim(struct fs *fs)
+{
+	struct inode *list;
+
+	if (likely(!atomic_load(&fs->orphans)) || atomic_exchange(&fs->orphans_busy, true))
+		return;
+	list = atomic_exchange(&fs->orphans, NULL);
+	inodes_put_dead(fs, list);
+	atomic_store(&fs->orphans_busy, false);
+}
+
+/*
+ * Nobody can reach the inode any more but by leases that were left behind. false: memory or log space was out, and it
+ * waits for the next checkpoint. After an error of the medium its blocks wait for the next mount.
+ */
+static bool reclaim(struct fs *fs, struct inode *i)
 {
 	struct gate_need need = {RANGE_ALL, LEASE_ANY_MODE, LEASE_FOR_RECLAIM, LEASE_STOP};
 	struct fs_caller nobody = {0};
@@ -186,13 +215,18 @@ static void reclaim(struct fs *fs, struct inode *i)
 	}
 	gate_end(&gate);
 	if (!err)
-		return;
+		return true;
+	if (err == -ENOSPC || err == -ENOMEM) {
+		orphan_keep(fs, i);
+		return false;
+	}
 	rwlock_take_write(&i->lock);
 	itable_remove(fs, i);
 	i->gone = true;
 	rwlock_drop(&i->lock);
 	log_warn("fs", "inode %llu: reclaim failed (%s); its blocks come back with the next mount",
 		 (unsigned long long)ino_of(i), strerror(-err));
+	return true;
 }
 
 void inode_put(struct fs *fs, struct inode *i)
@@ -205,9 +239,8 @@ void inode_put(struct fs *fs, struct inode *i)
 	assert((old & ~REF_ORPHAN) > 0);
 	if (old != (REF_ORPHAN | 1))
 		return;
-	if (!i->gone)
-		reclaim(fs, i);
-	inode_free(i);
+	if (i->gone || reclaim(fs, i))
+		inode_free(i);
 }
 
 void inode_attr_read(const struct inode *i, struct fs_attr *out)

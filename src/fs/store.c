@@ -153,7 +153,8 @@ static int take_blocks(struct batch *b, enum part_kind kind, const struct extent
 		int err = kind == PART_FILL ? limit_blocks(s->fs, s->inode, want, &want) : 0;
 
 		if (!err)
-			err = blocks_take(s->fs, want, goal, &r);
+			err = s->promised ? blocks_take_promised(s->fs, want, goal, &r)
+					  : blocks_take(s->fs, want, goal, &r);
 		if (err)
 			return done ? 0 : err;
 		*p = (struct part){.kind = kind, .e = {.off = old->off + done, .start = r.start, .blocks = r.blocks}};
@@ -354,6 +355,7 @@ static int commit(struct batch *b, uint64_t *seq)
 	int err;
 
 	jtxn_init(&t);
+	t.frees = b->s->promised;
 	jtxn_inode(&t, &b->attr);
 	for (unsigned k = 0; k < b->count; k++) {
 		struct extent e = b->part[k].e;

@@ -214,7 +214,7 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end)
 int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
 {
 	struct gate gate = {0};
-	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate};
+	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate, .promised = true};
 	unsigned tries = 0;
 	uint64_t end;
 	int err;

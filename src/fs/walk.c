@@ -130,6 +130,8 @@ int walk_checkpoint(struct fs *fs, bool clean)
 
 	/* Their records belong behind the checkpoint, not into its making. */
 	inodes_put_dead(fs, w.dead);
+	if (!err && !clean)
+		orphans_reclaim(fs);
 	return err;
 }
 

@@ -108,6 +108,9 @@ static ssize_t piece(struct lh_lease *lease, char *buf, size_t len, uint64_t off
 		ssize_t n = piece_try(lease, buf, len, off, dir);
 		int err;
 
+		/* The memory fails: a call says where. */
+		if (n == -EIO)
+			break;
 		if (n != -ESTALE)
 			return n;
 		err = lease_fault(lease, off);

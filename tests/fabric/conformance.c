@@ -86,6 +86,7 @@ int main(int argc, char **argv)
 		test_seed = clock_now_ns() | 1;
 	printf("conformance of %s, seed %#llx\n", member_name(m), (unsigned long long)test_seed);
 	test_refusals(m);
+	test_bad_memory(m);
 	if (m == MEMBER_STREAM_UNIX || m == MEMBER_STREAM_TCP)
 		test_hostile_stream(m);
 	if (m == MEMBER_RING)

@@ -42,6 +42,8 @@ int op_run(struct fabric_conn *c, enum fabric_dir dir, uint64_t key, uint64_t of
 void test_hammer(enum member m, unsigned rounds);
 /* hostile.c */
 void test_refusals(enum member m);
+/* Exposed memory that gives SIGBUS: that operation fails, everything else works. */
+void test_bad_memory(enum member m);
 void test_hostile_stream(enum member m);
 void test_peer_death(enum member m);
 /* hostile_ring.c */

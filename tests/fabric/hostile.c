@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/busguard.h"
 #include "base/clock.h"
 #include "base/types.h"
 #include "conformance.h"
@@ -154,6 +156,57 @@ void test_refusals(enum member m)
 	fabric_conn_close(c);
 	stage_close(&s);
 	printf("  refusals: %u guessed keys, all refused\n", GUESSES);
+}
+
+/* The second half of a fresh mapping has no file behind it. */
+static unsigned char *half_map(size_t bytes)
+{
+	int fd = memfd_create("half", MFD_CLOEXEC);
+	void *at;
+
+	CHECK(fd >= 0, "memfd");
+	MUST(ftruncate(fd, (off_t)bytes / 2));
+	at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(at != MAP_FAILED, "mmap");
+	close(fd);
+	memset(at, 0x77, bytes / 2);
+	return at;
+}
+
+void test_bad_memory(enum member m)
+{
+	static unsigned char buf[1 << 20];
+	static const size_t lens[] = {64, 4096, 65536, sizeof(buf) / 2};
+	unsigned char *mem = half_map(sizeof(buf));
+	struct fabric_path *path, *good_path;
+	struct fabric_receipt gone;
+	struct fabric_conn *c;
+	struct fabric_key key;
+	struct stage s;
+
+	MUST(busguard_install());
+	stage_open(&s);
+	s.good = pair_conn(m, s.good_domain, &good_path);
+	c = pair_conn(m, s.d, &path);
+	MUST(fabric_expose(s.d, mem, sizeof(buf), FABRIC_READ | FABRIC_WRITE, &key));
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		uint64_t bad = sizeof(buf) / 2, over = bad - lens[i] / 2;
+
+		CHECK(op_run(c, FABRIC_OP_READ, key.number, bad, buf, lens[i]) == -EIO, "read of %zu", lens[i]);
+		CHECK(op_run(c, FABRIC_OP_READ, key.number, over, buf, lens[i]) == -EIO, "read over the edge");
+		memset(buf, 0x77, lens[i]);
+		CHECK(op_run(c, FABRIC_OP_WRITE, key.number, bad, buf, lens[i]) == -EIO, "write of %zu", lens[i]);
+		CHECK(op_run(c, FABRIC_OP_WRITE, key.number, over, buf, lens[i]) == -EIO, "write over the edge");
+		memset(buf, 0, lens[i]);
+		CHECK(op_run(c, FABRIC_OP_READ, key.number, 0, buf, lens[i]) == 0, "good memory");
+		CHECK(bytes_differ(buf, 0, lens[i], 0x77) == lens[i], "good bytes");
+		stage_check(&s);
+	}
+	MUST(fabric_revoke(s.d, key, &gone));
+	fabric_conn_close(c);
+	stage_close(&s);
+	munmap(mem, sizeof(buf));
+	printf("  memory that fails: told, and nothing else disturbed\n");
 }
 
 /* --- raw streams --- */
