@@ -285,7 +285,7 @@ struct fs_run {
 	uint64_t file_off, len, pool_off;
 };
 /* Flags of fs_extents. */
-#define FS_RUN_UNWRITTEN 1u
+#define FS_RUN_UNWRITTEN 1u /* reads as zeroes; nobody can have written there through a lease */
 #define FS_RUN_SHARED    2u
 int fs_extents(struct fs_handle *h, uint64_t off, uint64_t len,
 	       bool (*each)(void *ctx, const struct fs_run *run, unsigned flags), void *ctx);

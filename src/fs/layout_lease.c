@@ -261,7 +261,8 @@ int fs_extents(struct fs_handle *h, uint64_t off, uint64_t len,
 
 		rwlock_take_read(&i->lock);
 		more = layout_next(i, b, block_up(end_byte), &e);
-		flags = more && (e.flags & EXT_UNWRITTEN) ? FS_RUN_UNWRITTEN : 0;
+		/* Not what a lease has shown to a device: that may hold something. */
+		flags = more && e.flags == EXT_UNWRITTEN ? FS_RUN_UNWRITTEN : 0;
 		alike = e.blocks;
 		if (more && i->may_share && alloc_shared(h->fs->alloc, (struct run){e.start, e.blocks}, &alike))
 			flags |= FS_RUN_SHARED;

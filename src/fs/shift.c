@@ -11,6 +11,10 @@
 #include "fs/extmap_move.h"
 #include "fs/layout.h"
 
+/* A record of more bytes than this may not use what is set aside for the log of a full pool: that must be left for
+ * operations that certainly give space back. */
+#define SMALL_RECORD (16u << 10)
+
 struct shift {
 	struct fs *fs;
 	struct inode *inode;
@@ -111,8 +115,8 @@ static int shift_change(struct shift *s)
 	err = change_begin(&c, s->fs, s->inode, (struct range){s->off, RANGE_MAX}, s->who);
 	if (!err) {
 		jtxn_init(&t);
-		t.frees = !s->insert;
 		shift_items(s, &t);
+		t.frees = !s->insert && t.len <= SMALL_RECORD;
 		err = commit_content(s->fs, &t, &seq);
 		jtxn_fini(&t);
 	}

@@ -331,6 +331,67 @@ static void seek_finds_data_and_holes(void **state)
 	fs_close(h, NULL, 0);
 }
 
+static bool has_unwritten(void *ctx, const struct fs_run *run, unsigned flags)
+{
+	(void)run;
+	*(bool *)ctx |= flags & FS_RUN_UNWRITTEN;
+	return true;
+}
+
+/* A copy that leaves out what is called unwritten, or a hole, must not lose what a device has written. */
+static void what_a_lease_has_shown_counts_as_data(void **state)
+{
+	struct rig *r = *state;
+	struct fs_handle *h = rig_open(r, "/f", O_RDWR | O_CREAT);
+	bool unwritten = false;
+	struct holder o;
+
+	assert_int_equal(alloc_as(r, h, 0, 0, 4 * BLK), 0);
+	assert_int_equal(fs_extents(h, 0, UINT64_MAX, has_unwritten, &unwritten), 0);
+	assert_true(unwritten);
+	holder_open(&o, r, "/f", true);
+	holder_get(&o, LEASE_READ, 0, 4 * BLK);
+	unwritten = false;
+	assert_int_equal(fs_extents(h, 0, UINT64_MAX, has_unwritten, &unwritten), 0);
+	assert_false(unwritten);
+	assert_int_equal(fs_seek(h, 0, SEEK_DATA), 0);
+	holder_close(&o);
+	fs_close(h, NULL, 0);
+}
+
+/* A pool that is full of a file in pieces: a collapse may lack space for its record, a truncate never does. */
+static void a_full_pool_with_many_extents_can_be_emptied(void **state)
+{
+	struct fs_handle *h, *rest;
+	struct fs_statfs st;
+	struct rig r;
+	int err;
+
+	(void)state;
+	assert_int_equal(rig_new(&r, POOL_SIZE_MIN), 0);
+	h = rig_open(&r, "/f", O_RDWR | O_CREAT);
+	assert_int_equal(alloc_as(&r, h, 0, 0, 2000 * BLK), 0);
+	for (uint64_t k = 0; k < 1000; k++)
+		assert_int_equal(alloc_as(&r, h, PUNCH, 2 * k * BLK, BLK), 0);
+	rest = rig_open(&r, "/rest", O_RDWR | O_CREAT);
+	fs_statfs(r.fs, &st);
+	assert_int_equal(alloc_as(&r, rest, 0, 0, (st.avail_blocks - 16) * BLK), 0);
+	for (unsigned k = 0; k < 300; k++) {
+		err = alloc_as(&r, h, COLLAPSE, 0, 2 * BLK);
+		assert_true(err == 0 || err == -ENOSPC);
+		err = alloc_as(&r, h, INSERT, 0, 2 * BLK);
+		assert_true(err == 0 || err == -ENOSPC);
+		err = fs_exchange_range(h, 0, rest, 0, 500 * BLK, &r.root);
+		assert_true(err == 0 || err == -ENOSPC);
+	}
+	rig_check(&r);
+	assert_int_equal(fs_truncate(h, &r.root, 0), 0);
+	assert_int_equal(fs_truncate(rest, &r.root, 0), 0);
+	fs_close(h, NULL, 0);
+	fs_close(rest, NULL, 0);
+	rig_free(&r);
+}
+
 static void the_longest_file_is_the_same_for_every_call(void **state)
 {
 	struct rig *r = *state;
@@ -425,6 +486,8 @@ int main(void)
 	    T(dedupe_shares_what_is_the_same),
 	    T(copy_shares_what_it_can),
 	    T(seek_finds_data_and_holes),
+	    T(what_a_lease_has_shown_counts_as_data),
+	    cmocka_unit_test(a_full_pool_with_many_extents_can_be_emptied),
 	    T(the_longest_file_is_the_same_for_every_call),
 	    T(fsync_of_a_file_covers_what_came_to_it_from_another),
 	};
