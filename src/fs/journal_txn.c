@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "fs/journal_impl.h"
 
-/* An operation of more than this many bytes of items is refused: no file map comes near. */
-#define TXN_MAX ((uint64_t)1 << 30)
+/* An operation of more bytes of items is refused: a snapshot of some 18 million small files. */
+#define TXN_MAX ((uint64_t)3 << 30)
 
 void jtxn_init(struct jtxn *t)
 {
@@ -38,6 +38,7 @@ static int txn_grow(struct jtxn *t, uint64_t need)
 		room *= 2;
 	if (need > TXN_MAX)
 		return -ENOMEM;
+	room = min_u64(room, TXN_MAX);
 	buf = realloc(was_inline ? NULL : t->buf, room);
 	if (buf == NULL)
 		return -ENOMEM;

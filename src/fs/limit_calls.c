@@ -131,6 +131,22 @@ static void set_apply(struct limit_set *s)
 		*s->want = limit_info(l);
 }
 
+/* Of trees whose top was removed. */
+static void drop_dead(struct fs *fs)
+{
+	struct limits *all = fs->limits;
+
+	for (unsigned k = 0; k < LIMIT_BUCKETS; k++) {
+		struct limit *next;
+
+		for (struct limit *l = all->bucket[k]; l; l = next) {
+			next = l->next;
+			if (l->kind == ITEM_LIMIT_TREE && !itable_peek(fs, l->root))
+				limit_drop(all, l);
+		}
+	}
+}
+
 static int set_frozen(struct limit_set *s)
 {
 	int err;
@@ -138,6 +154,8 @@ static int set_frozen(struct limit_set *s)
 	freeze_begin(s->fs);
 	tree_init(&s->tree, false);
 	err = s->top ? look_tree(s) : look_uid(s);
+	if (s->fs->limits->count >= LIMITS_MAX)
+		drop_dead(s->fs);
 	if (!err && !s->old && s->fs->limits->count >= LIMITS_MAX)
 		err = fail(-ENOSPC, "there are %u limits already", LIMITS_MAX);
 	if (!err)

@@ -54,7 +54,7 @@ struct snap {
 	struct jtxn t;
 	struct entry *entry; /* of the top, in to.dir */
 	struct inode_attr dir;
-	uint64_t copied, shared, charged; /* members */
+	uint64_t drained, copied, shared, charged; /* members */
 	int64_t bytes;                    /* more for a checkpoint */
 };
 
@@ -444,25 +444,41 @@ static void apply_tree(struct snap *s)
 	walk_account(s->fs, s->bytes);
 }
 
+static bool may_be_own(const struct snap *s, const struct inode *i)
+{
+	return s->who->session && i->type == DT_REG && lease_busy(&i->anchor);
+}
+
 /* The caller's own WRITE leases: their pins go before the record, and are placed anew on what is not shared. */
-static int own_pins(struct snap *s, bool begin)
+static int own_pins_drain(struct snap *s)
 {
 	int err = 0;
 
-	for (uint64_t k = 0; !err && s->who->session && k < s->tree.count; k++) {
-		struct inode *i = s->tree.m[k].inode;
-		struct change c = {.fs = s->fs, .inode = i, .range = RANGE_ALL, .owner = s->who->session};
+	for (; !err && s->drained < s->tree.count; s->drained += !err) {
+		struct inode *i = s->tree.m[s->drained].inode;
+		struct change c;
 
-		if (i->type != DT_REG || !lease_busy(&i->anchor))
+		if (!may_be_own(s, i))
 			continue;
 		rwlock_take_write(&i->lock);
-		if (begin)
-			err = change_begin_shared(&c, s->fs, i, RANGE_ALL, s->who);
-		else
-			change_end(&c);
+		err = change_begin_shared(&c, s->fs, i, RANGE_ALL, s->who);
 		rwlock_drop(&i->lock);
 	}
 	return err;
+}
+
+static void own_pins_place(struct snap *s)
+{
+	while (s->drained > 0) {
+		struct inode *i = s->tree.m[--s->drained].inode;
+		struct change c = {.fs = s->fs, .inode = i, .range = RANGE_ALL, .owner = s->who->session};
+
+		if (!may_be_own(s, i))
+			continue;
+		rwlock_take_write(&i->lock);
+		change_end(&c);
+		rwlock_drop(&i->lock);
+	}
 }
 
 /* Frozen, the tree is collected and nobody writes to it. */
@@ -473,7 +489,7 @@ static int snap_make(struct snap *s)
 
 	jtxn_init(&s->t);
 	s->bytes = 0;
-	err = own_pins(s, true);
+	err = own_pins_drain(s);
 	if (!err)
 		err = copy_tree(s);
 	if (!err)
@@ -489,7 +505,7 @@ static int snap_make(struct snap *s)
 		snap_undo(s);
 	else
 		apply_tree(s);
-	own_pins(s, false);
+	own_pins_place(s);
 	return err;
 }
 
@@ -502,7 +518,7 @@ static int snap_frozen(struct snap *s)
 
 	freeze_begin(s->fs);
 	tree_init(&s->tree, false);
-	s->copied = s->shared = s->charged = 0;
+	s->drained = s->copied = s->shared = s->charged = 0;
 	err = snap_check(s);
 	if (!err)
 		err = tree_collect(&s->tree, s->from, &look);
