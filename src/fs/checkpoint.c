@@ -196,6 +196,8 @@ static int log_restart(struct journal *j, struct checkpoint_head *h)
 	}
 	if (err == 0 && j->at > sizeof(struct m_segment)) {
 		segment_switch(j);
+		/* Whoever commits next fences only what he flushed himself. */
+		pool_fence(j->pool);
 		err = pool_fault(j->pool);
 	}
 	if (err == 0) {

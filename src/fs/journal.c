@@ -211,6 +211,7 @@ void journal_close(struct journal *j)
 	cond_destroy(&j->work);
 	cond_destroy(&j->tick);
 	cond_destroy(&j->synced);
+	cond_destroy(&j->flew);
 	lock_destroy(&j->lock);
 	free(j);
 }

@@ -10,6 +10,11 @@
  * log ends at 7. 7 there without 8: ends at 8.
  *   4. commit returns; the next record says durable_seq 8.
  *
+ * Threads together: under JOURNAL a record only gets its number and its place; checksum, copy, flush and fence are done
+ * by all at the same time. Commit returns when all earlier records have landed too, as one that is missing ends the
+ * log. Records 7 and 8 in flight, both say durable_seq 6:  Crash: 8 there without 7: the log ends at 7, and neither
+ * returned.
+ *
  * POOL_MSYNC: the same bytes go to shadows of the segments; journal_sync.c brings them into the pool in that order.
  */
 #include <assert.h>
@@ -37,8 +42,10 @@ int journal_state(const struct journal *j)
 {
 	lock_assert_held(RANK_JOURNAL);
 	if (unlikely(j->error != 0))
-		return fail(j->error, "pool %s: only reading is possible since the medium failed (%s): unmount, check it with fsck",
-			    j->pool->name, j->error_text);
+		return fail(
+		    j->error,
+		    "pool %s: only reading is possible since the medium failed (%s): unmount, check it with fsck",
+		    j->pool->name, j->error_text);
 	if (unlikely(j->read_only))
 		return fail(-EROFS, "pool %s: mounted read-only", j->pool->name);
 	if (unlikely(j->closed || !j->started))
@@ -169,11 +176,14 @@ static uint64_t room_behind(const struct segment *s, uint64_t at)
 	return run_bytes(s->run) > used ? run_bytes(s->run) - used : 0;
 }
 
-/* Stores one record, whose items lie at buf + 48 .. buf + len. */
-static void record_put(struct journal *j, uint8_t *buf, uint64_t len, uint32_t items, uint32_t flags)
+/* The next record's number is taken. */
+static struct record_head record_next(struct journal *j, uint64_t len, uint32_t items, uint32_t flags)
 {
-	struct record_head h = {
-	    .seq = j->seq + 1,
+	j->records++;
+	j->log_bytes += len;
+	j->unsynced_bytes += len;
+	return (struct record_head){
+	    .seq = ++j->seq,
 	    .generation = j->generation,
 	    .salt = j->salt,
 	    .durable_seq = j->durable_seq,
@@ -181,16 +191,18 @@ static void record_put(struct journal *j, uint8_t *buf, uint64_t len, uint32_t i
 	    .flags = flags,
 	    .items = items,
 	};
+}
+
+/* Stores one record, whose items lie at buf + 48 .. buf + len. */
+static void record_put(struct journal *j, uint8_t *buf, uint64_t len, uint32_t items, uint32_t flags)
+{
+	struct record_head h = record_next(j, len, items, flags);
 	uint64_t at = j->at;
 
 	record_seal(&h, buf);
 	segment_put(j, buf, len);
 	if (!j->msync)
 		pool_flush(j->pool, run_offset(j->current->run) + at, len);
-	j->seq = h.seq;
-	j->records++;
-	j->log_bytes += len;
-	j->unsynced_bytes += len;
 }
 
 /* How many bytes of items from `from` on fit in `room` with a header; *items counts them. */
@@ -303,25 +315,96 @@ void journal_want_work(struct journal *j)
 	cond_wake_all(&j->work);
 }
 
-/* After the record is placed: durable (but for POOL_MSYNC), and somebody is told when there is work. */
-static int txn_finish(struct journal *j, const struct jtxn *t)
-{
-	int err;
+/* --- records in flight
+ * ------------------------------------------------------------------------------------------------
+ */
 
+/* Under JOURNAL, with a free place in the ring: everything up to j->seq is in the air now. */
+static struct flight *flight_add(struct journal *j)
+{
+	struct flight *f = &j->flight[(j->flight_first + j->flight_count) % FLIGHT_MAX];
+
+	assert(j->flight_count < FLIGHT_MAX);
+	*f = (struct flight){.seq = j->seq};
+	j->flight_count++;
+	return f;
+}
+
+static void flight_land(struct journal *j, struct flight *f)
+{
+	f->landed = true;
+	if (f != &j->flight[j->flight_first])
+		return;
+	while (j->flight_count > 0 && j->flight[j->flight_first].landed) {
+		j->durable_seq = j->flight[j->flight_first].seq;
+		j->flight_first = (j->flight_first + 1) % FLIGHT_MAX;
+		j->flight_count--;
+	}
+	cond_wake_all(&j->flew);
+}
+
+void flight_wait(struct journal *j, uint64_t seq)
+{
+	while (unlikely(j->flight_count > 0 && j->flight[j->flight_first].seq <= seq && j->error == 0))
+		cond_wait(&j->flew, &j->lock);
+}
+
+/* After its own part was stored and fenced: a fault of the memory breaks the journal, for all that come behind it too.
+ */
+static int flight_end(struct journal *j, struct flight *f, uint64_t seq)
+{
+	int err = pool_fault(j->pool);
+
+	if (unlikely(err != 0)) {
+		journal_broken(j, err);
+		cond_wake_all(&j->flew);
+		return err;
+	}
+	flight_land(j, f);
+	flight_wait(j, seq);
+	return likely(j->durable_seq >= seq) ? 0 : journal_state(j);
+}
+
+/* A record that fits, not POOL_MSYNC: JOURNAL is dropped while it is stored. */
+static int record_fly(struct journal *j, struct jtxn *t, uint64_t *seq)
+{
+	uint64_t off = run_offset(j->current->run) + j->at;
+	struct record_head h = record_next(j, t->len, t->items, 0);
+	struct flight *f = flight_add(j);
+
+	j->at += t->len;
+	j->current->filled = j->at;
+	*seq = h.seq;
+	lock_drop(&j->lock);
+	record_seal(&h, t->buf);
+	pool_store(j->pool, off, t->buf, t->len);
+	pool_flush(j->pool, off, t->len);
+	pool_fence(j->pool);
+	lock_take(&j->lock);
+	return flight_end(j, f, h.seq);
+}
+
+/* After a record was placed under JOURNAL: durable (but for POOL_MSYNC). */
+static int record_settle(struct journal *j)
+{
+	uint64_t seq = j->seq;
+
+	if (j->msync) {
+		if (j->unsynced_bytes >= UNSYNCED_MAX)
+			cond_wake_all(&j->tick);
+		return 0;
+	}
+	pool_fence(j->pool);
+	return flight_end(j, flight_add(j), seq);
+}
+
+/* Somebody is told when there is work. */
+static void txn_note(struct journal *j, const struct jtxn *t)
+{
 	if (t->max_ino >= j->next_ino)
 		j->next_ino = t->max_ino + 1;
-	if (!j->msync) {
-		pool_fence(j->pool);
-		err = pool_fault(j->pool);
-		if (unlikely(err != 0))
-			return journal_broken(j, err);
-		j->durable_seq = j->seq;
-	} else if (j->unsynced_bytes >= UNSYNCED_MAX) {
-		cond_wake_all(&j->tick);
-	}
 	if (unlikely(j->log_bytes >= checkpoint_threshold(j)))
 		journal_want_work(j);
-	return 0;
 }
 
 /* Under JOURNAL. A record that got no space after all leaves its spares to others: all but two are taken out here. */
@@ -354,6 +437,29 @@ void segments_release(struct journal *j, struct segment_queue *q)
 	}
 }
 
+/* Under JOURNAL, which may be dropped meanwhile. -EAGAIN: needs a spare segment more. */
+static int txn_append(struct journal *j, struct jtxn *t, uint64_t *seq)
+{
+	int err = journal_state(j);
+
+	while (err == 0 && unlikely(j->flight_count == FLIGHT_MAX)) {
+		flight_wait(j, j->flight[j->flight_first].seq);
+		err = journal_state(j);
+	}
+	if (err != 0)
+		return err;
+	if (likely(!j->msync && t->len <= room_behind(j->current, j->at))) {
+		txn_note(j, t);
+		return record_fly(j, t, seq);
+	}
+	err = txn_place(j, t);
+	if (err != 0)
+		return err;
+	*seq = j->seq;
+	txn_note(j, t);
+	return record_settle(j);
+}
+
 int jtxn_commit(struct journal *j, struct jtxn *t, uint64_t *seq)
 {
 	struct segment_queue unused = STAILQ_HEAD_INITIALIZER(unused);
@@ -364,9 +470,7 @@ int jtxn_commit(struct journal *j, struct jtxn *t, uint64_t *seq)
 	assert(t->items > 0);
 	lock_take(&j->lock);
 	for (;;) {
-		err = journal_state(j);
-		if (err == 0)
-			err = txn_place(j, t);
+		err = txn_append(j, t, seq);
 		if (likely(err != -EAGAIN))
 			break;
 		lock_drop(&j->lock);
@@ -375,10 +479,7 @@ int jtxn_commit(struct journal *j, struct jtxn *t, uint64_t *seq)
 		if (err != 0)
 			break;
 	}
-	if (likely(err == 0)) {
-		err = txn_finish(j, t);
-		*seq = j->seq;
-	} else if (err == -ENOSPC) {
+	if (unlikely(err == -ENOSPC)) {
 		journal_want_work(j);
 		spares_detach(j, &unused);
 		fail(err, "pool %s: no space left for the log", j->pool->name);

@@ -28,6 +28,7 @@
 						    */
 #define LOG_POOL_SHARE        16u                  /* the log wants a checkpoint at 1/16 of the pool */
 #define UNSYNCED_MAX          ((uint64_t)16 << 20) /* POOL_MSYNC: record bytes in memory that wake the sync thread */
+#define FLIGHT_MAX            64u                  /* records that are being stored at the same time */
 #define CHECKPOINT_BACKOFF_NS (NS_PER_SEC)         /* after a failed one */
 
 struct segment {
@@ -39,6 +40,12 @@ struct segment {
 	uint64_t filled, synced, goal;
 };
 STAILQ_HEAD(segment_queue, segment);
+
+/* Up to this number all is stored and fenced, or will be when `landed` and all before it are. */
+struct flight {
+	uint64_t seq;
+	bool landed;
+};
 
 struct data_range {
 	uint64_t off, end;
@@ -53,7 +60,7 @@ struct journal {
 
 	/* Under JOURNAL from here on. */
 	struct lock lock;
-	int error;   /* stays: the medium failed */
+	int error; /* stays: the medium failed */
 	char error_text[200];
 	bool closed; /* a clean checkpoint was written */
 	uint64_t generation, salt;
@@ -64,6 +71,10 @@ struct journal {
 	uint64_t at;             /* where its next record goes */
 	unsigned spare_count;
 	uint64_t log_bytes, records, checkpoints;
+	/* Cache-flush and volatile pools: records that got their place and are being stored, in order, a ring. */
+	struct flight flight[FLIGHT_MAX];
+	unsigned flight_first, flight_count;
+	struct cond flew; /* durable_seq rose, or all is over */
 
 	/* journal_sync: one at a time is syncing. */
 	struct cond synced;
@@ -119,6 +130,8 @@ int journal_state(const struct journal *j);
 /* Under JOURNAL, with fail_text() telling why: nothing is accepted any more, because it is not known what the medium
  * holds. The first reason stays. Returns err. */
 int journal_broken(struct journal *j, int err);
+/* Under JOURNAL, which is dropped meanwhile: all records up to this one have landed, or the journal is broken. */
+void flight_wait(struct journal *j, uint64_t seq);
 /* Under JOURNAL: asks the owner's thread for a checkpoint. */
 void journal_want_work(struct journal *j);
 /* The block with the header, durable, and published. Frees nothing. */

@@ -172,7 +172,11 @@ int journal_sync(struct journal *j)
 
 	if (!j->msync) {
 		pool_fence(j->pool);
-		return 0;
+		lock_take(&j->lock);
+		flight_wait(j, j->seq);
+		err = j->error != 0 ? journal_state(j) : 0;
+		lock_drop(&j->lock);
+		return err;
 	}
 	lock_take(&j->lock);
 	seq = j->seq;

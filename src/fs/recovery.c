@@ -149,6 +149,7 @@ int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx
 	j->msync = pool->class == POOL_MSYNC;
 	lock_init(&j->lock, RANK_JOURNAL);
 	cond_init(&j->synced);
+	cond_init(&j->flew);
 	cond_init(&j->tick);
 	cond_init(&j->work);
 	STAILQ_INIT(&j->live);
