@@ -52,6 +52,16 @@ struct scarce {
 	struct holder own;
 };
 
+/* owner 7, user 1000 7, group 5, mask 7, others 5 */
+static const uint8_t an_acl[] = {2, 0,    0,    0,    1,    0,    7,  0, 0xff, 0xff, 0xff, 0xff, 2,    0,   7,
+				 0, 0xe8, 3,    0,    0,    4,    0,  5, 0,    0xff, 0xff, 0xff, 0xff, 16,  0,
+				 7, 0,    0xff, 0xff, 0xff, 0xff, 32, 0, 5,    0,    0xff, 0xff, 0xff, 0xff};
+
+static int set_x(struct scarce *s, const char *path, const char *name, const void *value, size_t size)
+{
+	return fs_xattr_set(s->r.fs, &s->r.root, path, false, name, value, size, 0);
+}
+
 static void make_tree(struct scarce *s)
 {
 	struct fs_handle *h;
@@ -59,7 +69,11 @@ static void make_tree(struct scarce *s)
 	assert_int_equal(rig_new(&s->r, POOL_SIZE_MIN), 0);
 	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/d", 0755), 0);
 	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/empty", 0755), 0);
+	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/acl", 0755), 0);
+	assert_int_equal(set_x(s, "/acl", "system.posix_acl_default", an_acl, sizeof(an_acl)), 0);
+	assert_int_equal(set_x(s, "/acl", "system.posix_acl_access", an_acl, sizeof(an_acl)), 0);
 	rig_file(&s->r, "/f", 'f', 20 * BLK);
+	assert_int_equal(set_x(s, "/f", "user.small", "x", 1), 0);
 	rig_file(&s->r, "/g", 'g', 20 * BLK);
 	rig_file(&s->r, "/d/twin", 'f', 20 * BLK);
 	h = rig_open(&s->r, "/holes", O_RDWR | O_CREAT);
@@ -98,8 +112,26 @@ static void drop_tree(struct scarce *s)
 	rig_free(&s->r);
 }
 
-static const char *const paths[] = {"/",       "/d",   "/empty", "/f",   "/g",      "/holes",
-				    "/shared", "/new", "/d/new", "/d/f", "/d/twin", "/ballast"};
+static const char *const paths[] = {"/",    "/d",     "/empty", "/f",      "/g",       "/holes", "/shared",
+				    "/new", "/d/new", "/d/f",   "/d/twin", "/ballast", "/acl",   "/acl/new"};
+
+/* What extended attributes a path has. */
+static uint32_t fingerprint_x(struct scarce *s, const char *path, uint32_t sum)
+{
+	static uint8_t value[FS_XATTR_SIZE_MAX];
+	char names[512];
+	ssize_t n = fs_xattr_list(s->r.fs, &s->r.root, path, false, names, sizeof(names));
+
+	assert_true(n >= 0);
+	sum = crc32c(sum, names, (size_t)n);
+	for (ssize_t k = 0; k < n; k += (ssize_t)strlen(names + k) + 1) {
+		ssize_t size = fs_xattr_get(s->r.fs, &s->r.root, path, false, names + k, value, sizeof(value));
+
+		assert_true(size >= 0);
+		sum = crc32c(sum, value, (size_t)size);
+	}
+	return sum;
+}
 
 /* Names, sizes, links and bytes of all there may be. */
 static uint32_t fingerprint(struct scarce *s)
@@ -118,6 +150,7 @@ static uint32_t fingerprint(struct scarce *s)
 			continue;
 		sum = crc32c(sum, &a.mode, sizeof(a.mode));
 		sum = crc32c(sum, &a.nlink, sizeof(a.nlink));
+		sum = fingerprint_x(s, paths[k], sum);
 		if (!S_ISREG(a.mode) || strcmp(paths[k], "/ballast") == 0)
 			continue;
 		sum = crc32c(sum, &a.size, sizeof(a.size));
@@ -181,6 +214,52 @@ static int op_chmod(struct scarce *s)
 	struct fs_setattr set = {.mask = FS_SET_MODE, .mode = 0600};
 
 	return fs_setattr(s->r.fs, &s->r.root, "/f", true, &set);
+}
+static int op_chmod_acl(struct scarce *s)
+{
+	struct fs_setattr set = {.mask = FS_SET_MODE, .mode = 0700};
+
+	return fs_setattr(s->r.fs, &s->r.root, "/acl", true, &set);
+}
+static int op_mkdir_acl(struct scarce *s)
+{
+	return fs_mkdir(s->r.fs, &s->r.root, "/acl/new", 0777);
+}
+static int op_mknod(struct scarce *s)
+{
+	return fs_mknod(s->r.fs, &s->r.root, "/new", S_IFCHR | 0600, 5);
+}
+static int op_xattr_new(struct scarce *s)
+{
+	return set_x(s, "/g", "user.first", "value", 5);
+}
+static int op_xattr_replace(struct scarce *s)
+{
+	return set_x(s, "/f", "user.small", "another", 7);
+}
+static int op_xattr_big(struct scarce *s)
+{
+	return set_x(s, "/f", "user.big", data, FS_XATTR_SIZE_MAX);
+}
+static int op_xattr_remove(struct scarce *s)
+{
+	return fs_xattr_remove(s->r.fs, &s->r.root, "/f", false, "user.small");
+}
+static int op_acl_remove(struct scarce *s)
+{
+	return fs_xattr_remove(s->r.fs, &s->r.root, "/acl", false, "system.posix_acl_access");
+}
+/* Without a name there is nothing to be seen of it. */
+static int op_tmpfile(struct scarce *s)
+{
+	struct fs_handle *h;
+	int err = fs_open(s->r.fs, &s->r.root, "/acl", O_RDWR | O_TMPFILE, 0666, &h);
+
+	if (err)
+		return err;
+	err = fs_link_handle(h, &s->r.root, "/new");
+	fs_close(h, NULL, 0);
+	return err;
 }
 /* A short write tells how much of it there is: a failure is one of nothing. */
 static int op_write_holes(struct scarce *s)
@@ -315,6 +394,15 @@ static const struct op {
     {"unlink", op_unlink, true, false},
     {"rmdir", op_rmdir, true, false},
     {"chmod", op_chmod, false, false},
+    {"chmod with an ACL", op_chmod_acl, false, false},
+    {"mkdir with an ACL", op_mkdir_acl, false, false},
+    {"mknod", op_mknod, false, false},
+    {"new attribute", op_xattr_new, false, false},
+    {"attribute anew", op_xattr_replace, false, false},
+    {"large attribute", op_xattr_big, false, false},
+    {"remove an attribute", op_xattr_remove, true, false},
+    {"remove an ACL", op_acl_remove, true, false},
+    {"file without a name", op_tmpfile, false, false},
     {"write holes", op_write_holes, false, true},
     {"write shared", op_write_shared, false, true},
     {"append", op_append, false, true},
