@@ -177,7 +177,8 @@ ssize_t client_file_write(struct lh_file *file, const void *buf, size_t len, uin
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;
-		if ((size_t)n < want)
+		/* Of an append only what one message carries is sure to be in one piece: the rest is a short write. */
+		if ((size_t)n < want || (file->flags & O_APPEND))
 			break;
 	} while (done < len);
 	return (ssize_t)done;
