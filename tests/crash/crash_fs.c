@@ -141,10 +141,13 @@ static void describe_dir(struct describe *d, const char *path)
 static void describe(struct fs *fs, const char *mixed, char text[TEXT_MAX])
 {
 	struct describe d = {.fs = fs, .text = text, .mixed = mixed, .path = "/"};
+	struct fs_statfs s;
 
 	text[0] = '\0';
 	describe_dir(&d, "/");
 	assert_int_equal(fs_limits(fs, describe_limit, &d), 0);
+	fs_statfs(fs, &s);
+	add(&d, "blocks %" PRIu64 "\n", s.blocks);
 }
 
 /* --- the runner's functions -----------------------------------------------------------------------------------------
@@ -320,7 +323,9 @@ static void make_oracle(struct world *w)
 	struct pool *p;
 	struct fs *fs;
 
-	assert_int_equal(sim_create(POOL_SIZE_MIN, w->class, NULL, &p), 0);
+	uint64_t size = w->c->pool_size ? w->c->pool_size : POOL_SIZE_MIN;
+
+	assert_int_equal(sim_create_room(size, max_u64(size, w->c->pool_room), w->class, NULL, &p), 0);
 	assert_int_equal(fs_format(p, NULL), 0);
 	assert_int_equal(fs_mount(p, &quiet, &fs), 0);
 	assert_int_equal(w->c->prepare(fs), 0);
@@ -342,6 +347,8 @@ static void run_class(const struct fscrash *c, enum pool_class class)
 	struct world *w = calloc(1, sizeof(*w));
 	char name[64];
 	struct crash_case cc = {.name = name,
+				.pool_size = c->pool_size,
+				.pool_room = c->pool_room,
 				.class = class,
 				.setup = setup,
 				.begin = begin,

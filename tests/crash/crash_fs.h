@@ -35,7 +35,8 @@ struct fscrash {
 	/* The operations begin with half a checkpoint behind them and end with another: -1: none; else before that
 	 * operation. */
 	int checkpoint_at;
-	unsigned durable; /* bit k: operation k makes all durable itself, on any medium */
+	unsigned durable;              /* bit k: operation k makes all durable itself, on any medium */
+	uint64_t pool_size, pool_room; /* as crash_case; with room the pool's size is part of the state */
 };
 
 /* Runs it with cache-flush and with msync semantics. Asserts that nothing failed. */

@@ -415,7 +415,7 @@ static int run_all(struct run *run)
 	bool finished = false;
 	int err = 0;
 
-	for (uint64_t at = 0; !finished && !err && run->r->failed < CRASH_FAILED_MAX; at++) {
+	for (uint64_t at = run->c->first_event; !finished && !err && run->r->failed < CRASH_FAILED_MAX; at++) {
 		if (at == CRASH_EVENTS_MAX) {
 			fail(-E2BIG, "the act has not ended after %u events", CRASH_EVENTS_MAX);
 			return broken(run, "act", -E2BIG);
@@ -456,7 +456,8 @@ static int make_origin(struct run *run)
 {
 	const struct crash_case *c = run->c;
 	struct pool *p;
-	int err = sim_create(c->pool_size ? c->pool_size : POOL_SIZE_MIN, c->class, NULL, &p);
+	uint64_t size = c->pool_size ? c->pool_size : POOL_SIZE_MIN;
+	int err = sim_create_room(size, c->pool_room ? c->pool_room : size, c->class, NULL, &p);
 
 	if (err)
 		return broken(run, "making the pool", err);

@@ -29,6 +29,7 @@
 struct crash_case {
 	const char *name;   /* for the id: no ':' and no spaces */
 	uint64_t pool_size; /* 0: POOL_SIZE_MIN */
+	uint64_t pool_room; /* that it can grow to; 0: pool_size */
 	enum pool_class class;
 	int (*setup)(struct pool *p, void *ctx);
 	int (*begin)(struct pool *p, void *ctx);
@@ -39,6 +40,7 @@ struct crash_case {
 	void *ctx;
 	/* Limits; 0 is the default in brackets. They make samples out of all states, and the counts printed say so. */
 	uint64_t seed;
+	uint64_t first_event;  /* crash points before it are left out: another case has them */
 	unsigned outcomes_max; /* outcomes per event (1,100: more than all subsets of 10 units) */
 	unsigned torn; /* torn outcomes per event (8); CRASH_NONE for none, on a medium whose lines are atomic */
 	unsigned recovery_states;   /* states per event whose recovery is crashed (2); CRASH_NONE */

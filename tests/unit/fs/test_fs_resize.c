@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Goal: a mounted pool grows and shrinks (format 2.4); what lies in a run can be moved out of it (L1, relocate row), and
- * failing memory is given up with what it loses named (issue 3: space).
+ * Goal: a mounted pool grows and shrinks (format 2.4); what lies in a run can be moved out of it (L1, relocate row),
+ * and failing memory is given up with what it loses named (issue 3: space).
  */
 #include "fsrig.h"
 
