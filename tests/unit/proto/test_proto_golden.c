@@ -322,6 +322,372 @@ static void directory_entries_are_this(void **state)
 	      "66696c65");
 }
 
+static void attributes_of_a_file_are_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FILE_STAT, .flags = PROTO_REPLY, .seq = 9, .epoch = EPOCH};
+	union proto_body b = {.attr = {.ino = 1,
+				       .mode = 020666,
+				       .nlink = 2,
+				       .uid = 3,
+				       .gid = 4,
+				       .size = 5,
+				       .blocks = 6,
+				       .atime_ns = 7,
+				       .mtime_ns = 8,
+				       .ctime_ns = 9,
+				       .btime_ns = 10,
+				       .rdev = 0x103,
+				       .flags = 3,
+				       .tree = 12}};
+
+	check(&h, &b,
+	      "78000000"
+	      "4200"
+	      "0100"
+	      "0900000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0100000000000000"
+	      "b6210000"
+	      "02000000"
+	      "03000000"
+	      "04000000"
+	      "0500000000000000"
+	      "0600000000000000"
+	      "0700000000000000"
+	      "0800000000000000"
+	      "0900000000000000"
+	      "0a00000000000000"
+	      "0301000000000000"
+	      "03000000"
+	      "0c000000");
+}
+
+static void an_attribute_is_asked_for_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_PATH_GETXATTR, .seq = 2, .epoch = EPOCH};
+	union proto_body b = {.xattr_get = {.follow = 1, .room = 65536, .path = {"/f", 2}, .name = {"user.a", 6}}};
+
+	check(&h, &b,
+	      "34000000"
+	      "2c00"
+	      "0000"
+	      "0200000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "01000000"
+	      "00000100"
+	      "02002f66"
+	      "0600757365722e61");
+}
+
+static void an_attribute_is_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_PATH_GETXATTR, .flags = PROTO_REPLY, .seq = 2, .epoch = EPOCH};
+	union proto_body b = {.xattr = {.length = 3, .value = {"one", 3}}};
+
+	check(&h, &b,
+	      "2b000000"
+	      "2c00"
+	      "0100"
+	      "0200000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "03000000"
+	      "030000006f6e65");
+}
+
+static void an_attribute_is_set_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_PATH_SETXATTR, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {
+	    .xattr_set = {.follow = 0, .flags = 2, .path = {"/f", 2}, .name = {"user.a", 6}, .value = {"one", 3}}};
+
+	check(&h, &b,
+	      "3b000000"
+	      "2d00"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "00000000"
+	      "02000000"
+	      "02002f66"
+	      "0600757365722e61"
+	      "030000006f6e65");
+}
+
+static void a_special_file_is_made_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_PATH_MKNOD, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.mknod = {.mode = 020644, .rdev = 0x103, .path = {"/n", 2}}};
+
+	check(&h, &b,
+	      "30000000"
+	      "2b00"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "a4210000"
+	      "0301000000000000"
+	      "02002f6e");
+}
+
+static void a_range_is_allocated_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FILE_ALLOCATE, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.file_allocate = {.handle = 1, .range = {4096, 8192}, .mode = 8}};
+
+	check(&h, &b,
+	      "3c000000"
+	      "4700"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0100000000000000"
+	      "0010000000000000"
+	      "0020000000000000"
+	      "08000000");
+}
+
+static void a_range_is_exchanged_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FILE_EXCHANGE_RANGE, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.clone_range = {.dst = 1, .dst_off = 2, .src = 3, .src_off = 4, .len = 5}};
+
+	check(&h, &b,
+	      "48000000"
+	      "4d00"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0100000000000000"
+	      "0200000000000000"
+	      "0300000000000000"
+	      "0400000000000000"
+	      "0500000000000000");
+}
+
+static void a_hole_is_looked_for_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FILE_SEEK, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.file_seek = {.handle = 1, .off = 2, .whence = PROTO_SEEK_HOLE}};
+
+	check(&h, &b,
+	      "34000000"
+	      "4f00"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0100000000000000"
+	      "0200000000000000"
+	      "01000000");
+}
+
+static void attributes_are_set_by_handle_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FILE_SETATTR, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {
+	    .file_setattr = {
+		.handle = 1, .mask = PROTO_SET_ALL, .mode = 0600, .uid = 5, .gid = 6, .atime_ns = 7, .mtime_ns = -8}};
+
+	check(&h, &b,
+	      "48000000"
+	      "5400"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0100000000000000"
+	      "1f000000"
+	      "80010000"
+	      "05000000"
+	      "06000000"
+	      "0700000000000000"
+	      "f8ffffffffffffff");
+}
+
+static void a_snapshot_is_asked_for_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FS_SNAPSHOT, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.rename = {.flags = 1, .from = {"/a", 2}, .to = {"/b", 2}}};
+
+	check(&h, &b,
+	      "2c000000"
+	      "1500"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "01000000"
+	      "02002f61"
+	      "02002f62");
+}
+
+static void snapshots_are_this(void **state)
+{
+	struct proto_snapshot_info e = {
+	    .ino = 5, .inodes = 6, .blocks = 7, .created_ns = 8, .read_only = 1, .path = {"/s", 2}};
+	struct proto_header h = {.type = PROTO_FS_SNAPSHOTS, .flags = PROTO_REPLY, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.snapshots = {.more = 1, .snapshots = {.host = &e, .count = 1}}};
+
+	check(&h, &b,
+	      "50000000"
+	      "1700"
+	      "0100"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "01000000"
+	      "01000000"
+	      "0500000000000000"
+	      "0600000000000000"
+	      "0700000000000000"
+	      "0800000000000000"
+	      "01000000"
+	      "02002f73");
+}
+
+static void a_limit_is_set_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FS_LIMIT_SET, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.limit_ask = {.kind = 2, .bytes = 4096, .inodes = 5, .path = {"/d", 2}}};
+
+	check(&h, &b,
+	      "3c000000"
+	      "1800"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "02000000"
+	      "00000000"
+	      "0010000000000000"
+	      "0500000000000000"
+	      "02002f64");
+}
+
+static void a_limit_is_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FS_LIMIT_GET, .flags = PROTO_REPLY, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {
+	    .limit = {{.kind = 2, .id = 1, .ino = 2, .bytes = 3, .inodes = 4, .bytes_used = 5, .inodes_used = 6}}};
+
+	check(&h, &b,
+	      "50000000"
+	      "1900"
+	      "0100"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "02000000"
+	      "01000000"
+	      "0200000000000000"
+	      "0300000000000000"
+	      "0400000000000000"
+	      "0500000000000000"
+	      "0600000000000000");
+}
+
+static void limits_are_this(void **state)
+{
+	struct proto_limit e = {.kind = 1, .id = 7, .bytes = 3, .inodes = 4, .bytes_used = 5, .inodes_used = 6};
+	struct proto_header h = {.type = PROTO_FS_LIMITS, .flags = PROTO_REPLY, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.limits = {.limits = {.host = &e, .count = 1}}};
+
+	check(&h, &b,
+	      "58000000"
+	      "1a00"
+	      "0100"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "00000000"
+	      "01000000"
+	      "01000000"
+	      "07000000"
+	      "0000000000000000"
+	      "0300000000000000"
+	      "0400000000000000"
+	      "0500000000000000"
+	      "0600000000000000");
+}
+
+static void an_evacuation_is_asked_for_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FS_EVACUATE, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.evacuate = {.range = {4096, 8192}}};
+
+	check(&h, &b,
+	      "30000000"
+	      "1c00"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0010000000000000"
+	      "0020000000000000");
+}
+
+static void progress_is_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_PROGRESS, .epoch = EPOCH};
+	union proto_body b = {.progress = {.request = 3, .done = 10, .total = 100}};
+
+	check(&h, &b,
+	      "38000000"
+	      "6300"
+	      "0000"
+	      "0000000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0300000000000000"
+	      "0a00000000000000"
+	      "6400000000000000");
+}
+
+static void a_loss_is_this(void **state)
+{
+	struct proto_lost e = {.ino = 9, .range = {4096, 8192}, .path = {"/f", 2}};
+	struct proto_header h = {.type = PROTO_LOSS, .epoch = EPOCH};
+	union proto_body b = {.loss = {.request = 3, .losses = {.host = &e, .count = 1}}};
+
+	check(&h, &b,
+	      "48000000"
+	      "6400"
+	      "0000"
+	      "0000000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "0300000000000000"
+	      "01000000"
+	      "0900000000000000"
+	      "0010000000000000"
+	      "0020000000000000"
+	      "02002f66");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +702,23 @@ int main(void)
 	    cmocka_unit_test(a_release_is_this),
 	    cmocka_unit_test(a_layout_is_this),
 	    cmocka_unit_test(directory_entries_are_this),
+	    cmocka_unit_test(attributes_of_a_file_are_this),
+	    cmocka_unit_test(an_attribute_is_asked_for_like_this),
+	    cmocka_unit_test(an_attribute_is_this),
+	    cmocka_unit_test(an_attribute_is_set_like_this),
+	    cmocka_unit_test(a_special_file_is_made_like_this),
+	    cmocka_unit_test(a_range_is_allocated_like_this),
+	    cmocka_unit_test(a_range_is_exchanged_like_this),
+	    cmocka_unit_test(a_hole_is_looked_for_like_this),
+	    cmocka_unit_test(attributes_are_set_by_handle_like_this),
+	    cmocka_unit_test(a_snapshot_is_asked_for_like_this),
+	    cmocka_unit_test(snapshots_are_this),
+	    cmocka_unit_test(a_limit_is_set_like_this),
+	    cmocka_unit_test(a_limit_is_this),
+	    cmocka_unit_test(limits_are_this),
+	    cmocka_unit_test(an_evacuation_is_asked_for_like_this),
+	    cmocka_unit_test(progress_is_this),
+	    cmocka_unit_test(a_loss_is_this),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
