@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "fs/acl.h"
 #include "fs/core.h"
 #include "fs/dir.h"
 #include "fs/layout.h"
@@ -113,6 +114,8 @@ static int verify_inode(void *ctx, struct inode *i)
 		verify_extents(v, i);
 	if (i->type == DT_LNK && i->target_len != i->attr.size)
 		finding(v, "inode %" PRIu64 ": symlink of another length than its size", ino_of(i));
+	if (!i->gone && acl_rule(i))
+		finding(v, "inode %" PRIu64 ": %s", ino_of(i), acl_rule(i));
 	if (ino_of(i) >= atomic_load(&v->fs->next_ino))
 		finding(v, "inode %" PRIu64 ": 6.9 the next number is lower", ino_of(i));
 	rwlock_drop(&i->lock);
