@@ -375,6 +375,10 @@ static void dump_shows_every_structure(void **state)
 	jtxn_map(&b.t, 2, &(struct extent){3, 1000, 2, EXT_UNWRITTEN});
 	jtxn_unmap(&b.t, 2, 4, 1);
 	jtxn_forget(&b.t, 3);
+	jtxn_xattr(&b.t, 2, "user.text", 9, "it is \"so\"", 10);
+	jtxn_xattr(&b.t, 2, "user.bytes", 10, "\1\xff", 2);
+	jtxn_limit(&b.t, ITEM_LIMIT_TREE, 5, 1, 100, 7);
+	jtxn_bad(&b.t, (struct run){3000, 4}, false);
 	assert_int_equal(jtxn_commit(b.j, &b.t, &seq), 0);
 	jtxn_fini(&b.t);
 	journal_close(b.j);
@@ -391,6 +395,11 @@ static void dump_shows_every_structure(void **state)
 	expect_text(text, "cookie=5 ino=2 name=\"name\\x01\"");
 	expect_text(text, "map: type=6 length=40 ino=2 flags=0x1 off=3 start=1000 blocks=2");
 	expect_text(text, "forget: type=2");
+	expect_text(text, "name=\"user.text\" value=\"it is \\x22so\\x22\"");
+	expect_text(text, "name=\"user.bytes\" value=0x01ff");
+	expect_text(text, "limit: type=9");
+	expect_text(text, "blocks=100 inodes=7");
+	expect_text(text, "start=3000 blocks=4");
 	free(text);
 	text = run_dump(b.pool, true);
 	o = json_loads(text, 0, NULL);
