@@ -315,6 +315,18 @@ static int name_prepare(struct snap *s)
 	return 0;
 }
 
+/* The record, and the reserve that follows the next checkpoint's size: a pool that is full then must still be able to
+ * write one. */
+static int space_check(const struct snap *s)
+{
+	uint64_t bytes = s->t.len + (uint64_t)s->bytes + (uint64_t)s->bytes / 16;
+
+	if (block_up(bytes) <= alloc_avail_blocks(s->fs->alloc))
+		return 0;
+	return fail(-ENOSPC, "the snapshot's names and extents need %llu bytes of free space",
+		    (unsigned long long)bytes);
+}
+
 /* --- shares and charges, and taking them back
  * -------------------------------------------------------------------------- */
 
@@ -494,6 +506,8 @@ static int snap_make(struct snap *s)
 		err = copy_tree(s);
 	if (!err)
 		err = name_prepare(s);
+	if (!err)
+		err = space_check(s);
 	if (!err)
 		err = share_tree(s);
 	if (!err)

@@ -645,9 +645,22 @@ static void mess(struct rig *r, struct rnd *rnd)
 	}
 	if (fs_open(r->fs, &r->root, a, O_RDWR | O_CREAT, 0644, &h) != 0)
 		return;
-	switch (rnd_below(rnd, 4)) {
+	switch (rnd_below(rnd, 7)) {
 	case 0:
 		fs_truncate(h, &r->root, off);
+		break;
+	case 4:
+		fs_relocate(h, &r->root, 0, UINT64_MAX / 4, NULL);
+		break;
+	case 5:
+		fs_defragment(h, &r->root, NULL, NULL);
+		break;
+	case 6:
+		if (fs_open(r->fs, &r->root, b, O_RDWR, 0, &g) == 0) {
+			fs_exchange_range(h, 0, g, 0, 2 * BLK, &r->root);
+			fs_dedupe_range(h, 0, g, 0, 4 * BLK, &r->root);
+			fs_close(g, NULL, 0);
+		}
 		break;
 	case 1:
 		fs_allocate(h, &r->root, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
