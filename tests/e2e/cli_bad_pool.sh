@@ -39,6 +39,67 @@ cp "$POOL" "$T/cut"
 truncate -s 12M "$T/cut"
 runs 1 "$LH" -p "$T/cut" ls /
 says 'cut'
+# 16 MiB is the least: longer pools that were cut are salvaged with what is left.
+runs 1 "$LH" fsck --repair "$T/cut"
+says 'cut'
+"$LH" mkfs --size 32M "$T/long" >/dev/null
+seq 1 200000 >"$T/numbers"
+runs 0 "$LH" -p "$T/long" put "$T/numbers" /numbers
+cp "$T/long" "$T/cut2"
+truncate -s 20M "$T/cut2"
+runs 1 "$LH" -p "$T/cut2" ls /
+says '2\.1f.*truncated'
+runs 3 "$LH" fsck "$T/cut2"
+shows '2\.1f'
+runs 4 "$LH" fsck --repair "$T/cut2"
+runs 0 "$LH" fsck "$T/cut2"
+runs 0 "$LH" -p "$T/cut2" ls /
+truncate -s $((20 * 1048576 + 100)) "$T/cut2"
+runs 1 "$LH" fsck --repair "$T/cut2"
+says 'cut2'
+
+# Empty; another program's file; zeroes; a directory.
+: >"$T/empty"
+head -c 16777216 <(seq 1 4000000) >"$T/text"
+head -c 16777216 /dev/zero >"$T/zeroes"
+for bad in empty text zeroes; do
+	cp "$T/$bad" "$T/before"
+	runs 1 "$LH" -p "$T/$bad" ls /
+	says "$bad"
+	runs 1 "$LH" fsck "$T/$bad"
+	says "$bad"
+	runs 1 "$LH" fsck --repair "$T/$bad"
+	says "$bad"
+	runs 1 "$LH" dump "$T/$bad"
+	says "$bad"
+	cmp "$T/$bad" "$T/before" || fail "$bad was written to"
+done
+runs 1 "$LH" fsck --repair "$T"
+
+# The copy of another pool in the last block: the pool works, fsck says it, a writable mount or repair puts it right.
+"$LH" mkfs --size 32M "$T/other" >/dev/null
+cp "$T/long" "$T/swapped"
+dd if="$T/other" of="$T/swapped" bs=4096 skip=8191 seek=8191 count=1 conv=notrunc status=none
+runs 3 "$LH" fsck "$T/swapped"
+shows '2\.2a'
+runs 4 "$LH" fsck --repair "$T/swapped"
+cmp "$T/swapped" "$T/long" || fail "the repaired copy is not what it was"
+
+# Block 0 of another pool: its root word leads nowhere here.
+cp "$T/long" "$T/foreign"
+dd if="$T/other" of="$T/foreign" bs=4096 count=1 conv=notrunc status=none
+runs 1 "$LH" -p "$T/foreign" ls /
+says 'foreign'
+got=0
+"$LH" fsck "$T/foreign" >"$T/out" 2>"$T/err" || got=$?
+[ "$got" -eq 3 ] || [ "$got" -eq 1 ] || fail "fsck of a foreign block 0: status $got"
+# Block 0 lost: the copy names the pool.
+dd if=/dev/zero of="$T/foreign" bs=4096 count=1 conv=notrunc status=none
+runs 3 "$LH" fsck "$T/foreign"
+shows '2\.1a'
+runs 4 "$LH" fsck --repair "$T/foreign"
+runs 0 "$LH" -p "$T/foreign" cat /numbers
+cmp "$T/out" "$T/numbers" || fail "the file is not what it was"
 
 # Owned by another process: the message names it.
 serve --listen "unix:$T/s"

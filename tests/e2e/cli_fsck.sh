@@ -34,6 +34,44 @@ says 'bad'
 cp "$T/bad" "$T/bad2"
 cmp "$T/bad" "$T/bad2" || fail "looking changed the pool"
 
+# Repair of a sound pool stores nothing; of that one it is done in two places, and then there is nothing more to do.
+cp "$POOL" "$T/sound"
+runs 0 "$LH" fsck --repair "$POOL"
+cmp "$POOL" "$T/sound" || fail "repair of a sound pool wrote to it"
+runs 3 "$LH" fsck --repair --dry-run "$T/bad"
+cmp "$T/bad" "$T/bad2" || fail "a dry run changed the pool"
+runs 4 "$LH" fsck --repair "$T/bad"
+shows 'repaired: '
+runs 0 "$LH" fsck --repair "$T/bad"
+runs 0 "$LH" fsck "$T/bad"
+"$LH" -p "$POOL" get -r /copy "$T/copy1"
+"$LH" -p "$T/bad" get -r /copy "$T/copy2"
+same_tree "$T/copy1" "$T/copy2"
+
+# A sector of names: what lost its name is in lost+found, with its content; the rest is as it was.
+cp "$T/sound" "$T/torn"
+chunk=$("$LH" dump "$T/torn" | sed -n 's/^\([0-9]*\)+0 chunk:.*/\1/p' | head -n 1)
+name=$("$LH" dump "$T/torn" | sed -n "s/^$chunk+\([0-9]*\) dirent:.*name=\"numbers\".*/\1/p" | head -n 1)
+dd if=/dev/zero of="$T/torn" bs=1 seek=$((chunk * 4096 + name)) count=24 conv=notrunc status=none
+runs 3 "$LH" fsck "$T/torn"
+shows 'format 3\.2c'
+runs 1 "$LH" -p "$T/torn" ls /
+says '3\.2c'
+got=0
+"$LH" dump "$T/torn" >"$T/out" 2>"$T/err" || got=$?
+[ "$got" -eq 1 ] || fail "dump of a damaged pool: status $got"
+shows '^# damage: format 3\.2c'
+shows 'name="quotes|with space'
+cp "$T/torn" "$T/torn2"
+runs 4 "$LH" fsck --repair --json "$T/torn2"
+json 'j["repaired"] and j["left"] == 0 and j["count"] > 0 and j["actions"] and all(a["kind"] in ("saved", "lost", "changed", "doubtful") for a in j["actions"])'
+runs 4 "$LH" fsck --repair "$T/torn"
+shows '^doubtful: '
+runs 0 "$LH" fsck "$T/torn"
+runs 0 "$LH" -p "$T/torn" ls -R /
+runs 0 "$LH" -p "$T/torn" put "$T/source/numbers" /new
+runs 0 "$LH" fsck "$T/torn"
+
 # No pool at all.
 head -c 16777216 /dev/zero >"$T/zero"
 got=0
@@ -41,8 +79,16 @@ got=0
 [ "$got" -eq 1 ] || [ "$got" -eq 3 ] || fail "fsck of zeroes: status $got"
 runs 1 "$LH" fsck "$T/missing"
 says 'missing'
+runs 1 "$LH" fsck --repair "$T/missing"
+says 'missing'
+cp "$T/zero" "$T/zero2"
+runs 1 "$LH" fsck --repair "$T/zero"
+says 'not a leasehold pool'
+cmp "$T/zero" "$T/zero2" || fail "repair wrote to what is no pool"
 
 # In use.
 serve --listen "unix:$T/s"
 runs 1 "$LH" fsck "$POOL"
+says "$SERVER"
+runs 1 "$LH" fsck --repair "$POOL"
 says "$SERVER"

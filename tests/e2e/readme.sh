@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Goal: every command of the README runs, as written (blocks marked `sh run`; the two make commands are CI itself).
+# Goal: every command of a page runs, as written (blocks marked `sh run`; in the README the two make commands are CI
+# itself).
+#	readme.sh [PAGE]	from the root of the sources; README.md
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 DIR=$(mktemp -d)
 export DIR
-trap 'rm -rf "$DIR"' EXIT
+cleanup() {
+	local pids
+	pids=$(jobs -p)
+	[ -z "$pids" ] || kill $pids 2>/dev/null || true
+	rm -rf "$DIR"
+}
+trap cleanup EXIT
 PATH=$(dirname "$LEASEHOLD_BIN"):$PATH
-awk '/^```sh run$/ {on=1; next} /^```$/ {on=0} on' "$here/README.md" >"$DIR/commands"
+awk '/^```sh run$/ {on=1; next} /^```$/ {on=0} on' "$here/${1:-README.md}" >"$DIR/commands"
 [ "$(wc -l <"$DIR/commands")" -ge 10 ]
-bash -euo pipefail "$DIR/commands"
+# Left behind by a command that failed: the shell's children end with it.
+bash -euo pipefail -c 'trap "kill \$(jobs -p) 2>/dev/null || true" EXIT; . "$DIR/commands"'
