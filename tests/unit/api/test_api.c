@@ -11,7 +11,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "leasehold/leasehold.h"
 
@@ -183,6 +186,98 @@ static void addresses_and_times(void **state)
 	refused(-EINVAL, lh_server_start(NULL, "unix:/tmp/leasehold-never", NULL, &server));
 }
 
+static void no_snapshot(void *ctx, const struct lh_snapshot_info *info)
+{
+}
+
+static void no_limit(void *ctx, const struct lh_limit *l)
+{
+}
+
+static void attributes_snapshots_and_space(void **state)
+{
+	struct lh_limit l = {.size = sizeof(l), .kind = LH_LIMIT_UID}, small = {.size = 8};
+	static char name[300];
+	struct lh_file *other;
+	char c;
+
+	refused(-EINVAL, lh_path_getxattr(fs, "/f", true, NULL, &c, 1));
+	refused(-ERANGE, lh_path_getxattr(fs, "/f", true, "", &c, 1));
+	refused(-EINVAL, lh_path_getxattr(fs, "/f", true, "user.a", NULL, 1));
+	memset(name, 'n', 256);
+	refused(-ERANGE, lh_path_setxattr(fs, "/f", true, name, &c, 1, 0));
+	refused(-EINVAL, lh_path_setxattr(fs, "/f", true, "user.a", &c, 1, 4));
+	refused(-EINVAL, lh_path_setxattr(fs, "/f", true, "user.a", &c, 1, LH_XATTR_CREATE | LH_XATTR_REPLACE));
+	refused(-E2BIG, lh_path_setxattr(fs, "/f", true, "user.a", name, 65537, 0));
+	refused(-EINVAL, lh_path_listxattr(fs, "/f", true, NULL, 1));
+	refused(-ERANGE, lh_path_removexattr(fs, "/f", true, name));
+	refused(-EPERM, lh_path_mknod(fs, "/n", S_IFDIR | 0755, 0));
+	refused(-EINVAL, lh_path_mknod(fs, "/n", S_IFLNK | 0755, 0));
+	refused(-EINVAL, lh_path_mknod(fs, "/n", 0200755, 0));
+	refused(-EINVAL, lh_file_open(fs, "/", O_TMPFILE | O_RDONLY, 0, &other));
+	refused(-EINVAL, lh_file_open(fs, "/", O_DIRECTORY, 0, &other));
+	refused(-EINVAL, lh_file_fallocate(file, 0, 0, 0));
+	refused(-EINVAL, lh_file_dedupe_range(file, 0, NULL, 0, 1));
+	refused(-EFBIG, lh_file_exchange_range(file, 0, file, INT64_MAX, 1));
+	refused(-EINVAL, lh_file_copy_range(NULL, 0, file, 0, 1));
+	refused(-EINVAL, lh_file_seek(file, 0, SEEK_END));
+	refused(-ENXIO, lh_file_seek(file, UINT64_MAX, SEEK_DATA));
+	refused(-ENOENT, lh_file_link(file, ""));
+	refused(-EINVAL, lh_file_chmod(file, 01000000));
+	refused(-EINVAL, lh_file_defragment(NULL, NULL));
+	refused(-EINVAL, lh_fs_snapshot(fs, "/", "/s", 2));
+	refused(-EINVAL, lh_fs_snapshot(fs, NULL, "/s", 0));
+	refused(-EINVAL, lh_fs_snapshots(fs, NULL, NULL));
+	refused(-EINVAL, lh_fs_snapshots(NULL, no_snapshot, NULL));
+	refused(-EINVAL, lh_fs_limits(NULL, no_limit, NULL));
+	refused(-EINVAL, lh_fs_limits(fs, NULL, NULL));
+	refused(-EINVAL, lh_fs_limit_set(fs, NULL, NULL));
+	refused(-EINVAL, lh_fs_limit_set(fs, NULL, &small));
+	refused(-EINVAL, lh_fs_limit_set(fs, "/", &l));
+	l.kind = LH_LIMIT_TREE;
+	refused(-EINVAL, lh_fs_limit_get(fs, NULL, &l));
+	l.kind = 3;
+	refused(-EINVAL, lh_fs_limit_get(fs, NULL, &l));
+	refused(-EINVAL, lh_fs_resize(fs, 1 << 20, NULL, NULL));
+	refused(-EINVAL, lh_fs_resize(fs, (32 << 20) + 1, NULL, NULL));
+	refused(-EINVAL, lh_fs_evacuate(fs, 0, 0, NULL, NULL));
+	refused(-EINVAL, lh_fs_evacuate(fs, UINT64_MAX, 4096, NULL, NULL));
+}
+
+/* The handle that a server works on stays open, and shows what the server's clients move. */
+static void a_served_filesystem_stays_open(void **state)
+{
+	char dir[] = "/tmp/lh-api-XXXXXX", address[64];
+	struct lh_open_options o = {.size = sizeof(o), .fabric = LH_FABRIC_STREAM};
+	struct lh_lease_options lo = {.size = sizeof(lo)};
+	struct lh_lease_stats before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
+	struct lh_fs *served, *client;
+	struct lh_server *server;
+	struct lh_lease *remote;
+	struct lh_file *f;
+	char bytes[4096] = {1};
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(address, sizeof(address), "unix:%s/s", dir);
+	ok(lh_fs_open("mem:16M", NULL, &served));
+	ok(lh_server_start(served, address, NULL, &server));
+	refused(-EBUSY, lh_fs_close(served));
+	ok(lh_fs_open(address, &o, &client));
+	ok(lh_file_open(client, "/f", O_RDWR | O_CREAT, 0644, &f));
+	assert_int_equal(lh_file_write(f, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ok(lh_fs_lease_stats(served, &before));
+	ok(lh_lease_get(f, 0, 4096, &lo, &remote));
+	assert_int_equal(lh_lease_read(remote, bytes, sizeof(bytes), 0), sizeof(bytes));
+	ok(lh_fs_lease_stats(served, &after));
+	assert_int_equal(after.direct_read_bytes, before.direct_read_bytes + 4096);
+	ok(lh_lease_release(remote));
+	ok(lh_file_close(f));
+	ok(lh_fs_close(client));
+	lh_server_stop(server);
+	ok(lh_fs_close(served));
+	rmdir(dir);
+}
+
 /* A call that succeeds leaves no sentence of an earlier one. */
 static void a_sentence_belongs_to_the_last_call(void **state)
 {
@@ -202,6 +297,8 @@ int main(void)
 	    cmocka_unit_test(ranges),
 	    cmocka_unit_test(structs_that_grow),
 	    cmocka_unit_test(addresses_and_times),
+	    cmocka_unit_test(attributes_snapshots_and_space),
+	    cmocka_unit_test(a_served_filesystem_stays_open),
 	    cmocka_unit_test(a_sentence_belongs_to_the_last_call),
 	};
 
