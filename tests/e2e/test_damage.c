@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Goal (L39, I8): a damaged pool is refused with the rule that it breaks, or mounts and works; nobody crashes, hangs or
- * follows garbage. Thousands of images: bits, bytes and words changed in superblock, checkpoint and log; the same with
- *crcs put right again, as a forger would; cut at many lengths; other versions and features.
+ * Goal (L39, I8): a damaged pool is refused with the rule that it breaks, or mounts and works; what is refused can be
+ * repaired, and works then; nobody crashes, hangs or follows garbage. Thousands of images: bits, bytes and words
+ *changed in superblock, checkpoint and log; the same with crcs put right again, as a forger would; cut at many lengths;
+ *other versions and features.
  *
  *	test_damage [SEED [IMAGE]]	with IMAGE: only this one
  *
@@ -208,6 +209,29 @@ static void refused(int err)
 		must(read_only());
 }
 
+/* What was refused is repaired, unless it is no pool, or of another program; then it is sound and works. */
+static void repair(int before)
+{
+	FILE *null = fopen("/dev/null", "w");
+	struct lh_fs *fs;
+	int err = lh_pool_repair(pool, null, false);
+
+	if (err == -EMEDIUMTYPE || err == -EPROTONOSUPPORT || (err == -EUCLEAN && before < 0) || err == -EROFS)
+		return;
+	if (err <= 0)
+		die("the repair failed");
+	if (lh_pool_check(pool, stderr, false) != 0)
+		die("findings after the repair");
+	if (lh_pool_repair(pool, null, true) != 0)
+		die("a second repair finds something");
+	must(lh_fs_open(pool, NULL, &fs));
+	walk(fs, "/", 0);
+	work(fs);
+	must(lh_fs_close(fs));
+	if (lh_pool_check(pool, stderr, false) != 0)
+		die("repaired, mounted and used, and now there are findings");
+}
+
 /* Findings of a check before: -errno, or how many. */
 static void look(void)
 {
@@ -222,6 +246,7 @@ static void look(void)
 		refused(err);
 		if (before == 0)
 			die("the check found nothing but the mount did");
+		repair(before);
 		_exit(0);
 	}
 	walk(fs, "/", 0);
