@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -102,47 +103,92 @@ static void *writer(void *arg)
 	return NULL;
 }
 
+struct changer {
+	struct lh_fs *fs;
+	struct lh_file *file, *clone, *foreign;
+	unsigned seed;
+};
+
+/* The clone's blocks have the same numbers at the same places, so that every exchange with it is fair. */
+static void change(struct changer *c, uint64_t off, uint64_t len)
+{
+	uint64_t half = len / BLOCK / 2 * BLOCK;
+	int64_t n = 0;
+
+	switch (rand_r(&c->seed) % 13) {
+	case 0:
+		n = lh_file_relocate(c->file, off, len);
+		break;
+	case 1:
+		n = lh_file_clone_range(c->clone, 0, c->file, 0, 0);
+		break;
+	case 2:
+		n = lh_file_punch(c->file, off, len);
+		break;
+	case 3:
+		n = lh_file_truncate(c->file, off);
+		break;
+	case 4:
+		n = lh_file_truncate(c->clone, 0);
+		break;
+	case 5:
+		n = lh_file_dedupe_range(c->clone, off, c->file, off, len);
+		/* The other end of either file may be here or there. */
+		n = n == -EINVAL ? 0 : n;
+		break;
+	case 6:
+		n = lh_file_exchange_range(c->file, off, c->clone, off, half ? half : len);
+		n = n == -EINVAL ? 0 : n;
+		break;
+	case 7:
+		n = lh_file_copy_range(c->file, off, c->clone, off, len);
+		break;
+	case 8:
+		n = lh_file_defragment(c->file, NULL);
+		break;
+	case 9:
+		n = lh_file_fallocate(c->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, off, len);
+		break;
+	case 10:
+		n = lh_fs_snapshot(c->fs, "/h", "/shot", 0);
+		if (!n)
+			n = lh_fs_snapshot_delete(c->fs, "/shot");
+		break;
+	case 11:
+		n = lh_fs_resize(c->fs, (48 + (uint64_t)rand_r(&c->seed) % 16) * MIB, NULL, NULL);
+		break;
+	default:
+		n = lh_fs_evacuate(c->fs, 4 * MIB + off, BLOCK, NULL, NULL);
+		break;
+	}
+	assert_ok(n);
+}
+
 /* Changes layouts, and gives freed blocks to a file full of something else. */
 static void changes(const char *path, unsigned rounds, unsigned seed)
 {
-	struct lh_fs *fs = rig_open(&rig);
-	struct lh_file *file = rig_reopen(fs, path, O_RDWR);
-	struct lh_file *clone = rig_reopen(fs, "/clone", O_RDWR | O_CREAT);
-	struct lh_file *foreign = rig_reopen(fs, "/foreign", O_RDWR | O_CREAT);
+	struct changer c = {.fs = rig_open(&rig), .seed = seed};
 	uint8_t *poison = malloc(SIZE);
 
+	c.file = rig_reopen(c.fs, path, O_RDWR);
+	c.clone = rig_reopen(c.fs, "/clone", O_RDWR | O_CREAT);
+	c.foreign = rig_reopen(c.fs, "/foreign", O_RDWR | O_CREAT);
 	memset(poison, 0xee, SIZE);
 	for (unsigned i = 0; i < rounds; i++) {
-		uint64_t off = (uint64_t)rand_r(&seed) % BLOCKS * BLOCK;
-		uint64_t len = (1 + (uint64_t)rand_r(&seed) % 64) * BLOCK;
+		uint64_t off = (uint64_t)rand_r(&c.seed) % BLOCKS * BLOCK;
+		uint64_t len = (1 + (uint64_t)rand_r(&c.seed) % 64) * BLOCK;
 
 		if (off + len > SIZE)
 			len = SIZE - off;
-		switch (rand_r(&seed) % 5) {
-		case 0:
-			assert_ok(lh_file_relocate(file, off, len));
-			break;
-		case 1:
-			assert_ok(lh_file_clone_range(clone, 0, file, 0, 0));
-			break;
-		case 2:
-			assert_ok(lh_file_punch(file, off, len));
-			break;
-		case 3:
-			assert_ok(lh_file_truncate(file, off));
-			break;
-		default:
-			assert_ok(lh_file_truncate(clone, 0));
-			break;
-		}
-		assert_ok(lh_file_write(foreign, poison, len, 0));
-		assert_ok(lh_file_truncate(foreign, 0));
+		change(&c, off, len);
+		assert_ok(lh_file_write(c.foreign, poison, len, 0));
+		assert_ok(lh_file_truncate(c.foreign, 0));
 	}
 	free(poison);
-	assert_ok(lh_file_close(file));
-	assert_ok(lh_file_close(clone));
-	assert_ok(lh_file_close(foreign));
-	assert_ok(lh_fs_close(fs));
+	assert_ok(lh_file_close(c.file));
+	assert_ok(lh_file_close(c.clone));
+	assert_ok(lh_file_close(c.foreign));
+	assert_ok(lh_fs_close(c.fs));
 }
 
 static void nobody_sees_a_foreign_byte(void **state)
@@ -154,9 +200,10 @@ static void nobody_sees_a_foreign_byte(void **state)
 	struct lh_lease_stats s;
 
 	print_message("SEED=%u ROUNDS=%u\n", seed, rounds);
-	assert_ok(lh_file_close(rig_reopen(fs, "/hammer", O_RDWR | O_CREAT)));
+	assert_ok(lh_path_mkdir(fs, "/h", 0755));
+	assert_ok(lh_file_close(rig_reopen(fs, "/h/hammer", O_RDWR | O_CREAT)));
 	{
-		struct lh_file *file = rig_reopen(fs, "/hammer", O_RDWR);
+		struct lh_file *file = rig_reopen(fs, "/h/hammer", O_RDWR);
 		uint64_t block[BLOCK / 8];
 
 		for (uint64_t i = 0; i < BLOCKS; i++) {
@@ -166,11 +213,11 @@ static void nobody_sees_a_foreign_byte(void **state)
 		assert_ok(lh_file_close(file));
 	}
 	for (unsigned i = 0; i < READERS + WRITERS; i++) {
-		workers[i] = (struct worker){.path = "/hammer", .seed = seed + i, .number = i};
+		workers[i] = (struct worker){.path = "/h/hammer", .seed = seed + i, .number = i};
 		assert_int_equal(pthread_create(&workers[i].thread, NULL, i < READERS ? reader : writer, &workers[i]),
 				 0);
 	}
-	changes("/hammer", rounds, seed);
+	changes("/h/hammer", rounds, seed);
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < READERS + WRITERS; i++)
 		pthread_join(workers[i].thread, NULL);
