@@ -179,6 +179,13 @@ void sim_absorb(struct sim *s, uint64_t first, uint64_t last)
 	}
 }
 
+/* Before the lock is taken: the callee may wait. */
+static void watch(struct sim *s)
+{
+	if (unlikely(s->watch != NULL))
+		s->watch(s->watch_ctx);
+}
+
 /* Caller holds SIM, and then lets the event take effect. */
 static void event(struct sim *s)
 {
@@ -200,6 +207,7 @@ static void hook_store(struct pool *p, uint64_t off, const void *src, uint64_t l
 
 	if (len == 0)
 		return;
+	watch(s);
 	lock_take(&s->lock);
 	event(s);
 	sim_absorb(s, off / s->unit_size, (off + len - 1) / s->unit_size);
@@ -222,6 +230,7 @@ static void hook_zero(struct pool *p, uint64_t off, uint64_t len)
 
 	if (len == 0)
 		return;
+	watch(s);
 	lock_take(&s->lock);
 	event(s);
 	sim_absorb(s, off / s->unit_size, (off + len - 1) / s->unit_size);
@@ -256,6 +265,7 @@ static void hook_flush(struct pool *p, uint64_t off, uint64_t len)
 
 	if (p->class == POOL_MSYNC)
 		return;
+	watch(s);
 	lock_take(&s->lock);
 	event(s);
 	sim_absorb(s, first, last);
@@ -279,6 +289,7 @@ static void hook_fence(struct pool *p)
 
 	if (p->class == POOL_MSYNC)
 		return;
+	watch(s);
 	lock_take(&s->lock);
 	event(s);
 	while (!TAILQ_EMPTY(&s->flushed)) {
@@ -296,6 +307,7 @@ static int hook_sync(struct pool *p, uint64_t off, uint64_t len)
 	struct sim_unit *u, *next;
 
 	assert(p->class == POOL_MSYNC);
+	watch(s);
 	lock_take(&s->lock);
 	event(s);
 	sim_absorb(s, first, last);
@@ -370,6 +382,7 @@ static void sim_reset(struct sim *s)
 	s->events = 0;
 	s->armed_at = UINT64_MAX;
 	s->mark = 0;
+	s->watch = NULL;
 }
 
 /* The length is durable at once, as pool/resize.c makes it. What was cut off comes back as zeroes. */
@@ -378,6 +391,7 @@ static int hook_resize(struct pool *p, uint64_t size)
 	struct sim *s = sim_of(p);
 	uint64_t old = p->size;
 
+	watch(s);
 	lock_take(&s->lock);
 	event(s);
 	if (size < old) {
@@ -484,6 +498,14 @@ void sim_arm(struct pool *p, uint64_t at)
 	s->events = 0;
 	s->armed_at = at;
 	lock_drop(&s->lock);
+}
+
+void sim_watch(struct pool *p, void (*fn)(void *ctx), void *ctx)
+{
+	struct sim *s = sim_of(p);
+
+	s->watch = fn;
+	s->watch_ctx = ctx;
 }
 
 uint64_t sim_events(const struct pool *p)

@@ -52,6 +52,11 @@ int sim_copy(struct pool *p, struct pool **out);
 void sim_arm(struct pool *p, uint64_t at);
 /* Captures now, unless the armed event was already reached. */
 void sim_capture(struct pool *p);
+/*
+ * fn is called before every event, by the thread that makes it and without the pool's lock, so that a test can hold the
+ * thread there and let another one run: a schedule. Set and cleared (NULL) while nobody stores.
+ */
+void sim_watch(struct pool *p, void (*fn)(void *ctx), void *ctx);
 /* Events since sim_arm. */
 uint64_t sim_events(const struct pool *p);
 /* Whether the capture happened. */

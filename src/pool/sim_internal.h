@@ -88,6 +88,8 @@ struct sim {
 	uint64_t armed_at;
 	uint64_t mark;
 	struct sim_capture *capture;
+	void (*watch)(void *ctx);
+	void *watch_ctx;
 };
 
 static inline struct sim *sim_of(const struct pool *p)

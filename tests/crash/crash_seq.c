@@ -13,17 +13,12 @@
 #include <string.h>
 #include <time.h>
 
-#include "crash_world.h"
+#include "crash_make.h"
 
 #define VARIANTS     10u
 #define RANDOM_COUNT 400u
 #define SOAK_FIRST   1000000u
-#define PROBES       4000u
 #define FAILED_MAX   5u
-#define RANDOM_OPS   4u
-#define READ_ONLY_OPS                                                                                                  \
-	(FSOP_BIT(OP_READLINK) | FSOP_BIT(OP_STAT) | FSOP_BIT(OP_READDIR) | FSOP_BIT(OP_READ) |                        \
-	 FSOP_BIT(OP_XATTR_GET) | FSOP_BIT(OP_XATTR_LIST) | FSOP_BIT(OP_SEEK))
 
 struct limits {
 	unsigned outcomes, torn, states, events, recovery_outcomes;
@@ -53,60 +48,8 @@ static int run(struct world *w, const char *name, const struct limits *l)
 	return err || crash_totals.failed >= FAILED_MAX;
 }
 
-static struct world *world_new(void)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		abort();
-	return w;
-}
-
 /* --- one operation at a time -----------------------------------------------------------------------------------------
  */
-
-/* A seeded tree and, from where its operations end, the first that is of the kind and does something. */
-static bool find_op(struct world *w, enum fsop_kind kind, unsigned variant)
-{
-	for (uint64_t probe = 0; probe < PROBES; probe++) {
-		struct fsop_maker m = {.random = 77 + kind * 1000003ull + variant * 7919ull + probe * 104729ull,
-				       .without = fsop_missing | READ_ONLY_OPS};
-		struct oracle *o = oracle_new(false);
-		struct fsop_result r = {.value = -1};
-		struct fsop op;
-
-		w->setup = 14 + (unsigned)(probe % 10);
-		w->warm = 8;
-		for (unsigned k = 0; k < w->setup + w->warm; k++) {
-			if (k == w->setup) {
-				oracle_close_all(o);
-				m.open = 0;
-			}
-			fsop_make(&m, &w->op[k]);
-			oracle_do(o, &w->op[k], &r);
-		}
-		for (unsigned tries = 0; tries < 400; tries++) {
-			struct oracle *before = oracle_copy(o);
-
-			fsop_make(&m, &op);
-			if (op.kind != kind || (kind == OP_CLOSE && tries < 100)) {
-				oracle_free(before);
-				continue;
-			}
-			oracle_do(before, &op, &r);
-			if (r.value >= 0 && oracle_was_atomic(before)) {
-				oracle_free(before);
-				oracle_free(o);
-				w->op[w->setup + w->warm] = op;
-				w->ops = w->warm + 1;
-				return true;
-			}
-			oracle_free(before);
-		}
-		oracle_free(o);
-	}
-	return false;
-}
 
 static int run_op(enum fsop_kind kind, unsigned variant, enum pool_class class)
 {
@@ -117,7 +60,7 @@ static int run_op(enum fsop_kind kind, unsigned variant, enum pool_class class)
 
 	snprintf(name, sizeof(name), "op-%s-%u-%s", fsop_name(kind), variant, pool_class_name(class));
 	if (!getenv("CRASH") || strncmp(getenv("CRASH"), name, strlen(name)) == 0) {
-		if (!find_op(w, kind, variant)) {
+		if (!world_make_op(w, kind, variant)) {
 			fprintf(stderr, "%s: no such operation that succeeds was found\n", name);
 			crash_totals.failed++;
 		} else {
@@ -137,7 +80,7 @@ static void run_ops(unsigned shard, unsigned shards, unsigned variants)
 	unsigned n = 0;
 
 	for (unsigned kind = 0; kind < FSOP_KINDS; kind++) {
-		if ((fsop_missing | READ_ONLY_OPS) & FSOP_BIT(kind))
+		if ((fsop_missing | WORLD_READ_ONLY_OPS) & FSOP_BIT(kind))
 			continue;
 		for (unsigned v = 0; v < variants; v++) {
 			for (unsigned c = 0; c < 2; c++) {
@@ -152,43 +95,6 @@ static void run_ops(unsigned shard, unsigned shards, unsigned variants)
 /* --- sequences -------------------------------------------------------------------------------------------------------
  */
 
-/* Operations that take several steps are left out: a crash between these is no state of the reference. */
-static void make_ops(struct world *w, uint64_t seed)
-{
-	struct fsop_maker m = {.random = seed, .without = fsop_missing | READ_ONLY_OPS};
-	struct oracle *o = oracle_new(false);
-	uint64_t dice = seed * 77;
-	struct fsop_result r;
-	unsigned total;
-
-	w->setup = 6 + (unsigned)(sim_random(&dice) % 20);
-	w->warm = (unsigned)(sim_random(&dice) % 10);
-	w->ops = w->warm + 1 + (unsigned)(sim_random(&dice) % RANDOM_OPS);
-	w->unmounted = sim_random(&dice) % 2;
-	w->checkpoint_first = sim_random(&dice) % 4 == 0;
-	total = w->setup + w->ops;
-	for (unsigned k = 0; k < total; k++) {
-		struct oracle *before;
-
-		if (k == w->setup) {
-			oracle_close_all(o);
-			m.open = 0;
-		}
-		before = oracle_copy(o);
-		fsop_make(&m, &w->op[k]);
-		oracle_do(o, &w->op[k], &r);
-		/* What is refused is tested elsewhere. */
-		if (!oracle_was_atomic(o) || (r.value < 0 && sim_random(&dice) % 8)) {
-			oracle_free(o);
-			o = before;
-			k--;
-		} else {
-			oracle_free(before);
-		}
-	}
-	oracle_free(o);
-}
-
 static int run_seed(uint64_t seed)
 {
 	static const struct limits some = {40, 3, 1, 3, 3};
@@ -197,7 +103,7 @@ static int run_seed(uint64_t seed)
 	char name[64];
 	int stop;
 
-	make_ops(w, seed);
+	world_make_ops(w, seed);
 	world_prepare(w, class);
 	snprintf(name, sizeof(name), "seq-%" PRIu64 "-%s", seed, pool_class_name(class));
 	stop = run(w, name, &some);

@@ -191,6 +191,12 @@ static void say(void *ctx, const char *finding)
 	fprintf(stderr, "fs_verify: %s\n", finding);
 }
 
+/* Whether the operation after state k may have left a part of its bytes: op[k] makes state k + 1. */
+static uint64_t next_partial(const struct fsop *op, unsigned k, unsigned highest)
+{
+	return k < highest && fsop_is_partial(&op[k]) ? (uint64_t)1 << (k + 1) : 0;
+}
+
 static int compare(struct fs *fs, struct oracle *const *state, const struct fsop *op, unsigned lowest, unsigned highest)
 {
 	struct tree *t;
@@ -202,13 +208,13 @@ static int compare(struct fs *fs, struct oracle *const *state, const struct fsop
 	if (!t)
 		return fail(-EUCLEAN, "the tree cannot be read");
 	for (unsigned k = highest + 1; !found && k-- > lowest;)
-		found = tree_is(t, state, k, highest, k < highest && fsop_is_partial(&op[k]), NULL);
+		found = tree_is(t, state, k, highest, next_partial(op, k, highest), NULL);
 	if (!found) {
 		fprintf(stderr, "--- found:\n");
 		tree_print(t, stderr);
 		for (unsigned k = lowest; k <= highest; k++) {
 			fprintf(stderr, "--- it is not the state after operation %u: ", k);
-			tree_is(t, state, k, highest, k < highest && fsop_is_partial(&op[k]), stderr);
+			tree_is(t, state, k, highest, next_partial(op, k, highest), stderr);
 		}
 	}
 	tree_free(t);

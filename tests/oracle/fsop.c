@@ -214,12 +214,14 @@ void fsop_make(struct fsop_maker *m, struct fsop *op)
 			memcpy(bytes + i, &r, 8);
 		}
 		r = sim_random(&m->random);
-		if (r % 3)
+		if (m->only)
+			bytes[0] = (uint8_t)(m->only - 1);
+		else if (r % 3)
 			bytes[0] = likely[(r >> 8) % sizeof(likely)];
 		else
 			bytes[0] = (uint8_t)((r >> 8) % FSOP_KINDS);
 		fsop_decode(bytes, op);
-	} while (m->without & FSOP_BIT(op->kind));
+	} while (!m->only && (m->without & FSOP_BIT(op->kind)));
 	if (m->root_only)
 		op->who = 0;
 	if (!needs_handle(op->kind, &count)) {
@@ -229,6 +231,12 @@ void fsop_make(struct fsop_maker *m, struct fsop *op)
 	}
 	if (count == 2 && op->h2 == op->h && (r >> 40) % 4)
 		op->h2 = (op->h + 1) % FSOP_SLOTS;
+	/* Near the beginning both files mostly have something. */
+	if (count == 2 && (r >> 48) % 3) {
+		op->off = ((r >> 50) % 6) * LH_BLOCK_SIZE;
+		op->off2 = ((r >> 53) % 4) * LH_BLOCK_SIZE;
+		op->len = op->kind == OP_CLONE && (r >> 56) % 2 ? 0 : (1 + (r >> 57) % 2) * LH_BLOCK_SIZE;
+	}
 	if (!(m->open >> op->h & 1))
 		make_open(m, op, op->h);
 	else if (count == 2 && !(m->open >> op->h2 & 1))

@@ -102,6 +102,7 @@ struct fsop_maker {
 	unsigned open;    /* slots */
 	uint64_t without; /* bit per kind: not made */
 	bool root_only;
+	unsigned only; /* 0, or the one kind to make, and one */
 };
 void fsop_make(struct fsop_maker *m, struct fsop *op);
 /* "write h0 off 4096 len 100 fill 3"; fits 200 bytes. */

@@ -39,11 +39,12 @@ struct tree *tree_read(struct fs *fs); /* NULL after saying why on stderr */
 void tree_free(struct tree *t);
 /*
  * Whether the tree is that of state[at]. states 0..last are copies of one oracle after operations 0..last; the crash
- * happened when operation `last` was under way or had just ended. at <= last. partial: operation at + 1, if there is
- * one, may have stored some of its bytes (writes and the like; not what must be atomic).
+ * happened when operation `last` was under way or had just ended. at <= last. partial: bit n: operation n, behind `at`,
+ * may have stored some of its bytes (edges of what is punched or zeroed, a device).
  * why: NULL, or where a sentence about the first difference goes.
  */
-bool tree_is(const struct tree *t, struct oracle *const *state, unsigned at, unsigned last, bool partial, FILE *why);
+bool tree_is(const struct tree *t, struct oracle *const *state, unsigned at, unsigned last, uint64_t partial,
+	     FILE *why);
 /* Live comparison, bytes exactly. */
 bool tree_same(const struct tree *t, struct oracle *state, FILE *why);
 void tree_print(const struct tree *t, FILE *to);

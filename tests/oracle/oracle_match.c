@@ -412,23 +412,24 @@ static bool byte_of_future(const struct oracle *later, const struct oblock *b, u
 struct match {
 	struct oracle *const *state;
 	unsigned at, last;
-	bool partial;
+	uint64_t partial;
 	FILE *why;
 };
 
-/* The byte that the same file has at the same place after one more operation. */
-static bool byte_of_next(const struct match *m, unsigned node, uint64_t off, uint8_t x)
+/* The byte that the same file has at the same place after a later operation that may have stored a part. */
+static bool byte_of_later(const struct match *m, unsigned node, uint64_t off, uint8_t x)
 {
-	const struct oracle *next;
-	const struct oblock *b;
+	for (unsigned s = m->at + 1; s <= m->last; s++) {
+		const struct oracle *o = m->state[s];
+		const struct oblock *b;
 
-	if (!m->partial || m->at == m->last)
-		return false;
-	next = m->state[m->at + 1];
-	if (node >= next->nodes || !next->node[node].used)
-		return false;
-	b = block_find(&next->node[node], off / B);
-	return (b && b->v ? b->v->bytes[off % B] : 0) == x;
+		if (!(m->partial >> s & 1) || node >= o->nodes || !o->node[node].used)
+			continue;
+		b = block_find(&o->node[node], off / B);
+		if ((b && b->v ? b->v->bytes[off % B] : 0) == x)
+			return true;
+	}
+	return false;
 }
 
 static bool block_is(const struct match *m, unsigned node, uint64_t no, const uint8_t *bytes, unsigned len)
@@ -444,7 +445,7 @@ static bool block_is(const struct match *m, unsigned node, uint64_t no, const ui
 
 		for (unsigned s = m->at + 1; !ok && b && b->v && s <= m->last; s++)
 			ok = byte_of_future(m->state[s], b, i, x);
-		if (ok || byte_of_next(m, node, no * B + i, x))
+		if (ok || byte_of_later(m, node, no * B + i, x))
 			continue;
 		if (m->why)
 			fprintf(m->why, "file #%u, byte %" PRIu64 " is %#x, the reference has %#x\n", node, no * B + i,
@@ -504,7 +505,7 @@ static bool match(const struct tree *t, const struct match *m)
 	return true;
 }
 
-bool tree_is(const struct tree *t, struct oracle *const *state, unsigned at, unsigned last, bool partial, FILE *why)
+bool tree_is(const struct tree *t, struct oracle *const *state, unsigned at, unsigned last, uint64_t partial, FILE *why)
 {
 	const struct match m = {state, at, last, partial, why};
 
@@ -513,12 +514,12 @@ bool tree_is(const struct tree *t, struct oracle *const *state, unsigned at, uns
 
 bool tree_same(const struct tree *t, struct oracle *state, FILE *why)
 {
-	const struct match m = {&state, 0, 0, false, why};
+	const struct match m = {&state, 0, 0, 0, why};
 
 	return match(t, &m);
 }
 
 bool fsop_is_partial(const struct fsop *op)
 {
-	return op->kind == OP_WRITE || op->kind == OP_ALLOCATE || op->kind == OP_DIRECT || op->kind == OP_COPY;
+	return op->kind == OP_ALLOCATE || op->kind == OP_DIRECT;
 }
