@@ -425,6 +425,69 @@ static void l9_nowait_starts_the_break_and_changes_nothing(void **state)
 	}
 }
 
+/* L7: two silent holders cost one deadline, not two. */
+static void both_files_are_broken_before_either_is_waited_for(void **state)
+{
+	struct bench b;
+	struct holder left, right;
+	struct fs_caller who;
+
+	for (int what = DO_DEDUPE; what <= DO_EXCHANGE; what++) {
+		bench_open(&b, state, "/g");
+		rig_fill(b.r, b.f, 'g', BLK, 12 * BLK);
+		holder_open(&left, b.r, "/f", false);
+		holder_open(&right, b.r, "/g", false);
+		holder_get(&left, LEASE_WRITE, 0, N * BLK);
+		holder_get(&right, LEASE_WRITE, 0, N * BLK);
+		who = b.r->root;
+		who.nowait = true;
+		assert_int_equal(run(&b, &who, what), -EWOULDBLOCK);
+		assert_int_equal(left.recalls, 1);
+		assert_int_equal(right.recalls, 1);
+		who.nowait = false;
+		who.deadline_ns = 20 * NS_PER_MS;
+		assert_int_equal(run(&b, &who, what), 0);
+		assert_null(pin_at(&left.pin, 12 * BLK * (what == DO_DEDUPE)));
+		assert_null(pin_at(&right.pin, 12 * BLK * (what == DO_DEDUPE)));
+		holder_close(&left);
+		holder_close(&right);
+		bench_close(&b);
+	}
+}
+
+static void *collapse_main(void *ctx)
+{
+	struct bench *b = ctx;
+
+	assert(as_root(b, b->f, COLLAPSE, 2, 4) == 0);
+	return NULL;
+}
+
+/* I3: reachable, so not free; and nothing moves before. */
+static void l13_collapsed_blocks_come_back_only_after_the_drain(void **state)
+{
+	struct bench b;
+	struct holder slow;
+	uint64_t before;
+	pthread_t t;
+
+	bench_open(&b, state, "/g");
+	holder_open(&slow, b.r, "/f", false);
+	holder_get(&slow, LEASE_WRITE, 0, N * BLK);
+	before = rig_free_blocks(b.r);
+	assert_int_equal(pthread_create(&t, NULL, collapse_main, &b), 0);
+	while (slow.recalls == 0)
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+	assert_int_equal(rig_free_blocks(b.r), before);
+	assert_int_equal(rig_size(b.f), N * BLK);
+	assert_non_null(pin_at(&slow.pin, 3 * BLK));
+	assert_int_equal(lease_release(slow.session, slow.lease.lease, RANGE_ALL), 0);
+	pthread_join(t, NULL);
+	assert_int_equal(rig_free_blocks(b.r), before + 4);
+	holder_close(&slow);
+	bench_close(&b);
+}
+
 /* L4, L21: an appender breaks what it allocates and nothing else; in place it breaks nobody. */
 static void an_append_breaks_what_it_changes(void **state)
 {
@@ -473,6 +536,8 @@ int main(void)
 	    T(l5_own_pins_follow_collapse_insert_and_exchange),
 	    T(l5_own_pins_follow_zero_unshare_and_dedupe),
 	    T(l9_nowait_starts_the_break_and_changes_nothing),
+	    T(both_files_are_broken_before_either_is_waited_for),
+	    T(l13_collapsed_blocks_come_back_only_after_the_drain),
 	    T(an_append_breaks_what_it_changes),
 	};
 
