@@ -66,6 +66,8 @@ void alloc_share_cancel(struct alloc *a, struct run r);
 void alloc_release(struct alloc *a, const struct drained *gone, struct run r, uint64_t seq);
 /* Whether the first block is shared, and how many blocks (at most r.blocks) are alike. */
 bool alloc_shared(struct alloc *a, struct run r, uint64_t *alike);
+/* Mount: whether any block is shared. */
+bool alloc_any_shared(struct alloc *a);
 /* Records up to seq are durable: pending frees become free. */
 void alloc_settle(struct alloc *a, uint64_t seq);
 

@@ -19,7 +19,8 @@
 #include "fs/evacuate.h"
 #include "fs/limit.h"
 
-#define NO_MEMORY "out of memory"
+#define NO_MEMORY     "out of memory"
+#define RESOLVE_AHEAD 16u /* entries */
 
 static const char *no_memory(struct fs *fs)
 {
@@ -27,10 +28,29 @@ static const char *no_memory(struct fs *fs)
 	return NO_MEMORY;
 }
 
+/* Items of one inode, and entries of one directory, mostly follow each other. */
+static struct inode *replayed(struct fs *fs, uint64_t ino)
+{
+	struct inode *i = fs->replayed;
+
+	if (i && ino_of(i) == ino)
+		return i;
+	i = itable_peek(fs, ino);
+	if (i)
+		fs->replayed = i;
+	return i;
+}
+
+static void apply_expect(void *ctx, uint64_t items)
+{
+	/* A file has an inode, an entry and a map. */
+	itable_presize(ctx, items / 3);
+}
+
 static const char *apply_inode(void *ctx, const struct inode_attr *a)
 {
 	struct fs *fs = ctx;
-	struct inode *i = itable_peek(fs, a->ino);
+	struct inode *i = replayed(fs, a->ino);
 
 	if (i && i->type != mode_type(a->mode))
 		return "4.4a the type of an inode changes";
@@ -45,16 +65,18 @@ static const char *apply_inode(void *ctx, const struct inode_attr *a)
 	atomic_store_explicit(&i->refs, 0, memory_order_relaxed);
 	i->tail_stale = true;
 	itable_add(fs, i);
+	fs->replayed = i;
 	return NULL;
 }
 
 static const char *apply_forget(void *ctx, uint64_t ino)
 {
 	struct fs *fs = ctx;
-	struct inode *i = itable_peek(fs, ino);
+	struct inode *i = replayed(fs, ino);
 
 	if (!i)
 		return NULL;
+	fs->replayed = NULL;
 	itable_remove(fs, i);
 	inode_free(i);
 	return NULL;
@@ -63,7 +85,7 @@ static const char *apply_forget(void *ctx, uint64_t ino)
 static const char *apply_symlink(void *ctx, uint64_t ino, const char *target, uint32_t len)
 {
 	struct fs *fs = ctx;
-	struct inode *i = itable_peek(fs, ino);
+	struct inode *i = replayed(fs, ino);
 	char *copy;
 
 	if (!i || i->type != DT_LNK)
@@ -83,7 +105,7 @@ static const char *apply_dirent(void *ctx, uint64_t dir, uint64_t cookie, uint64
 				uint32_t len)
 {
 	struct fs *fs = ctx;
-	struct inode *d = itable_peek(fs, dir);
+	struct inode *d = replayed(fs, dir);
 
 	if (!d || d->type != DT_DIR)
 		return "6.3 an entry of what is no directory";
@@ -94,7 +116,7 @@ static const char *apply_dirent(void *ctx, uint64_t dir, uint64_t cookie, uint64
 
 static const char *apply_undirent(void *ctx, uint64_t dir, uint64_t cookie)
 {
-	struct inode *d = itable_peek(ctx, dir);
+	struct inode *d = replayed(ctx, dir);
 
 	if (!d || d->type != DT_DIR)
 		return "6.3 an entry of what is no directory";
@@ -105,7 +127,7 @@ static const char *apply_undirent(void *ctx, uint64_t dir, uint64_t cookie)
 static const char *apply_map(void *ctx, uint64_t ino, const struct extent *e)
 {
 	struct fs *fs = ctx;
-	struct inode *i = itable_peek(fs, ino);
+	struct inode *i = replayed(fs, ino);
 
 	if (!i || i->type != DT_REG)
 		return "6.6 an extent of what is no regular file";
@@ -118,7 +140,7 @@ static const char *apply_map(void *ctx, uint64_t ino, const struct extent *e)
 static const char *apply_unmap(void *ctx, uint64_t ino, uint64_t off, uint64_t blocks)
 {
 	struct fs *fs = ctx;
-	struct inode *i = itable_peek(fs, ino);
+	struct inode *i = replayed(fs, ino);
 
 	if (!i || i->type != DT_REG)
 		return "6.6 an extent of what is no regular file";
@@ -132,7 +154,7 @@ static const char *apply_xattr(void *ctx, uint64_t ino, const char *name, uint32
 			       uint32_t len, uint32_t flags)
 {
 	struct fs *fs = ctx;
-	struct inode *i = itable_peek(fs, ino);
+	struct inode *i = replayed(fs, ino);
 	struct xattr_piece p = {name, value, name_len, len, flags};
 	int err;
 
@@ -145,6 +167,7 @@ static const char *apply_xattr(void *ctx, uint64_t ino, const char *name, uint32
 }
 
 const struct journal_apply fs_apply = {
+    .expect = apply_expect,
     .inode = apply_inode,
     .forget = apply_forget,
     .symlink = apply_symlink,
@@ -159,17 +182,26 @@ const struct journal_apply fs_apply = {
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
 
-/* Calls each() for all inodes until one fails. Mount only: nothing else runs. */
+/*
+ * Calls each() for all inodes until one fails, about in the order of their numbers, which is that of their blocks too.
+ * Mount only: nothing else runs.
+ */
 static int each_inode(struct fs *fs, int (*each)(struct fs *fs, struct inode *i))
 {
+	uint32_t most = 0;
 	int err = 0;
 
-	for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
-		struct itable_shard *s = &fs->table[k];
+	for (unsigned k = 0; k < ITABLE_SHARDS; k++)
+		most = fs->table[k].bucket_count > most ? fs->table[k].bucket_count : most;
+	for (uint32_t b = 0; b < most; b++) {
+		for (unsigned k = 0; k < ITABLE_SHARDS; k++) {
+			struct itable_shard *s = &fs->table[k];
 
-		for (uint32_t b = 0; b < s->bucket_count; b++) {
-			for (struct inode *i = s->buckets[b]; i && !err; i = i->next)
+			for (struct inode *i = b < s->bucket_count ? s->buckets[b] : NULL; i && !err; i = i->next)
 				err = each(fs, i);
+			/* The next round finds this one's inode in the cache. */
+			if (b + 1 < s->bucket_count)
+				__builtin_prefetch(s->buckets[b + 1]);
 		}
 	}
 	return err;
@@ -200,10 +232,32 @@ static int resolve_entry(struct fs *fs, struct inode *dir, struct entry *e)
 	return 0;
 }
 
+/* What resolve_entry looks at is asked for a few entries ahead. */
+static int resolve_entries(struct fs *fs, struct inode *dir)
+{
+	struct entry *ahead[RESOLVE_AHEAD];
+	struct dir_walk w;
+	unsigned count;
+	int err = 0;
+
+	dir_walk_begin(&w, &dir->dir->list, 0);
+	do {
+		for (count = 0; count < RESOLVE_AHEAD; count++) {
+			ahead[count] = dir_walk_next(&w);
+			if (!ahead[count])
+				break;
+			itable_prefetch(fs, ahead[count]->ino, false);
+		}
+		for (unsigned k = 0; k < count; k++)
+			itable_prefetch(fs, ahead[k]->ino, true);
+		for (unsigned k = 0; !err && k < count; k++)
+			err = resolve_entry(fs, dir, ahead[k]);
+	} while (!err && count == RESOLVE_AHEAD);
+	return err;
+}
+
 static int finish_dir(struct fs *fs, struct inode *i)
 {
-	struct dir_walk w;
-	struct entry *e;
 	int err;
 
 	if (i->type != DT_DIR)
@@ -211,10 +265,7 @@ static int finish_dir(struct fs *fs, struct inode *i)
 	err = dir_finish(i->dir);
 	if (err == -EUCLEAN)
 		return damaged(fs, i, "6.5 names are unique in a directory");
-	dir_walk_begin(&w, &i->dir->list, 0);
-	for (e = dir_walk_next(&w); !err && e; e = dir_walk_next(&w))
-		err = resolve_entry(fs, i, e);
-	return err;
+	return err ? err : resolve_entries(fs, i);
 }
 
 /*
@@ -297,7 +348,7 @@ int apply_finish(struct fs *fs)
 	err = each_inode(fs, finish_tree);
 	if (!err)
 		err = each_inode(fs, finish_file);
-	if (!err)
+	if (!err && alloc_any_shared(fs->alloc))
 		err = each_inode(fs, finish_sharing);
 	if (!err)
 		limit_finish(fs);

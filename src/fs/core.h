@@ -101,6 +101,7 @@ struct fs {
 	bool read_only;
 	bool has_thread;
 	bool journal_ready; /* replay is over, hints are welcome */
+	struct inode *replayed; /* replay: of the last item */
 	int apply_error;    /* replay: -ENOMEM, when that and not damage stopped it */
 	struct run *bad;    /* replay: bad runs found so far (evacuate.h) */
 	unsigned bad_count;

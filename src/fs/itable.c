@@ -13,7 +13,7 @@
 #include "fs/core.h"
 
 #define BUCKETS_FIRST 8u
-#define WALK_NUMBERS  256u /* of one turn of a walk */
+#define WALK_NUMBERS  64u /* of one turn of a walk */
 
 static struct itable_shard *shard_of(struct fs *fs, uint64_t ino)
 {
@@ -301,36 +301,43 @@ static void put_or_keep(struct inode *i, struct inode **dead)
 	} while (!atomic_compare_exchange_weak(&i->refs, &old, old - 1));
 }
 
-static int shard_each(struct fs *fs, unsigned shard, struct numbers *n, int (*each)(void *ctx, struct inode *i),
-		      void *ctx, struct inode **dead)
+/* One turn of one shard; n->count is 0 when it has no more. */
+static int shard_turn(struct fs *fs, unsigned shard, uint32_t *bucket, struct numbers *n,
+		      int (*each)(void *ctx, struct inode *i), void *ctx, struct inode **dead)
 {
-	uint32_t bucket = 0;
 	int err = 0;
 
-	do {
-		while (!err && !numbers_take(&fs->table[shard], &bucket, n))
-			err = numbers_grow(n);
-		for (uint32_t k = 0; !err && k < n->count; k++) {
-			struct inode *i = itable_get(fs, n->list[k]);
+	while (!err && !numbers_take(&fs->table[shard], bucket, n))
+		err = numbers_grow(n);
+	for (uint32_t k = 0; !err && k < n->count; k++) {
+		struct inode *i = itable_get(fs, n->list[k]);
 
-			if (!i)
-				continue;
-			err = each(ctx, i);
-			put_or_keep(i, dead);
-		}
-	} while (!err && n->count > 0);
+		if (!i)
+			continue;
+		err = each(ctx, i);
+		put_or_keep(i, dead);
+	}
 	return err;
 }
 
+/* Shard by shard in turns, so that inodes come about in the order of their numbers: what was made together, and has
+ * names and blocks beside each other, stays together in a checkpoint. */
 int itable_each(struct fs *fs, int (*each)(void *ctx, struct inode *i), void *ctx, struct inode **dead)
 {
+	uint32_t bucket[ITABLE_SHARDS] = {0};
 	struct numbers n = {0};
+	bool more = true;
 	int err = numbers_grow(&n);
 
 	*dead = NULL;
 	itable_walk_begin(fs);
-	for (unsigned k = 0; !err && k < ITABLE_SHARDS; k++)
-		err = shard_each(fs, k, &n, each, ctx, dead);
+	while (!err && more) {
+		more = false;
+		for (unsigned k = 0; !err && k < ITABLE_SHARDS; k++) {
+			err = shard_turn(fs, k, &bucket[k], &n, each, ctx, dead);
+			more = more || n.count > 0;
+		}
+	}
 	itable_walk_end(fs);
 	free(n.list);
 	return err;

@@ -76,6 +76,8 @@ int jtxn_commit(struct journal *j, struct jtxn *t, uint64_t *seq);
  * fails). The checkpoint is fuzzy: records between its start and its end may be older than its items, and name inodes
  * that it no longer has (a later record forgets them again). Rules of section 6 hold only when all is applied. */
 struct journal_apply {
+	/* First, if not NULL: how many items the checkpoint has. It may lie; nothing but memory may depend on it. */
+	void (*expect)(void *ctx, uint64_t items);
 	const char *(*inode)(void *ctx, const struct inode_attr *a);
 	const char *(*forget)(void *ctx, uint64_t ino);
 	const char *(*symlink)(void *ctx, uint64_t ino, const char *target, uint32_t len);

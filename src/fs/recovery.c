@@ -15,6 +15,7 @@
 struct replay {
 	const struct journal_apply *apply;
 	void *ctx;
+	struct pool *pool;
 };
 
 static const char *replay_inode(const struct replay *r, const struct item *it)
@@ -96,7 +97,18 @@ static void replay_copy_damaged(void *ctx, const char *rule)
 	log_warn("journal", "the copy of the superblock is damaged (format %s); a writable mount writes it anew", rule);
 }
 
-static const struct scan_ops replay_ops = {.item = replay_item, .copy_damaged = replay_copy_damaged};
+static void replay_checkpoint(void *ctx, const struct checkpoint_head *h, const void *bytes)
+{
+	const struct replay *r = ctx;
+	uint64_t most = min_u64(h->bytes, pool_size(r->pool)) / FORMAT_ITEM_MIN;
+
+	(void)bytes;
+	if (r->apply->expect != NULL)
+		r->apply->expect(r->ctx, min_u64(h->items, most));
+}
+
+static const struct scan_ops replay_ops = {
+    .item = replay_item, .checkpoint = replay_checkpoint, .copy_damaged = replay_copy_damaged};
 
 static uint32_t segment_blocks_for(uint64_t pool_blocks)
 {
@@ -132,7 +144,7 @@ static void journal_adopt(struct journal *j, struct scan *s)
 
 int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out)
 {
-	struct replay r = {apply, ctx};
+	struct replay r = {apply, ctx, pool};
 	struct journal *j = calloc(1, sizeof(*j));
 	struct scan s;
 	int err;
@@ -168,8 +180,8 @@ int journal_mark_space(struct journal *j, struct alloc *alloc)
 
 	/* The file is longer than the pool: the superblock's copy is in the middle, and what follows is not ours. */
 	if (err == 0 && blocks > j->super.blocks) {
-		err = alloc_fence(alloc, (struct run){j->super.blocks - 1, blocks - j->super.blocks},
-				  ALLOC_FENCE_MOVING);
+		err =
+		    alloc_fence(alloc, (struct run){j->super.blocks - 1, blocks - j->super.blocks}, ALLOC_FENCE_MOVING);
 		if (err == 0)
 			err = alloc_resize(alloc, j->super.blocks);
 	}

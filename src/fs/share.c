@@ -275,6 +275,20 @@ bool alloc_shared(struct alloc *a, struct run r, uint64_t *alike)
 	return first;
 }
 
+bool alloc_any_shared(struct alloc *a)
+{
+	bool any = false;
+
+	for (unsigned k = 0; !any && k < atomic_load(&a->group_count); k++) {
+		struct group *g = atomic_load(&a->groups[k]);
+
+		lock_take(&g->lock);
+		any = !RB_EMPTY(&g->shared);
+		lock_drop(&g->lock);
+	}
+	return any;
+}
+
 /* --- comparing ------------------------------------------------------------------------------------------------------
  */
 
