@@ -55,6 +55,18 @@ static uint64_t blocks_wanted(const struct store *s, uint64_t first, uint64_t en
 	return count;
 }
 
+/* Under INODE exclusive, when no record says so: lazily, as after a write in place. */
+static void touch_mtime(struct inode *i)
+{
+	int64_t now = time_now();
+
+	if (i->attr.mtime_ns == now && i->attr.ctime_ns == now)
+		return;
+	i->attr.mtime_ns = now;
+	i->attr.ctime_ns = now;
+	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
+}
+
 /* Holes become unwritten blocks; UNSHARE: shared blocks become own ones, too. Then the size and the times. */
 static int allocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t end, bool keep_size,
 		    enum store_kind kind)
@@ -81,6 +93,8 @@ static int allocate(struct fs_handle *h, const struct fs_caller *who, uint64_t o
 	/* Who is not root takes set-user-id away, whatever the size does. */
 	if (!err && mode_after_write(i->attr.mode, &who->cred) != i->attr.mode)
 		err = range_attr(h->fs, i, who, 0);
+	if (!err)
+		touch_mtime(i);
 	rwlock_drop(&i->lock);
 	gate_end(&gate);
 	return err;

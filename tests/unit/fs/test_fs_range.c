@@ -305,6 +305,40 @@ static void copy_shares_what_it_can(void **state)
 	fs_close(h, NULL, 0);
 }
 
+/* All but dedupe, which changes no content. */
+static void every_change_of_a_range_sets_the_times(void **state)
+{
+	static const int modes[] = {0, KEEP, PUNCH, ZERO, ZERO | KEEP, COLLAPSE, INSERT, UNSHARE, UNSHARE | KEEP};
+	const struct fs_setattr old = {.mask = FS_SET_ATIME | FS_SET_MTIME, .atime_ns = 1, .mtime_ns = 1};
+	struct rig *r = *state;
+	struct fs_handle *h = letters(r, "/f", 6);
+	struct fs_handle *g = letters(r, "/g", 6);
+	struct fs_attr a;
+
+	for (unsigned k = 0; k < ARRAY_LEN(modes); k++) {
+		assert_int_equal(fs_fsetattr(h, &r->root, &old), 0);
+		assert_int_equal(alloc_as(r, h, modes[k], BLK, BLK), 0);
+		assert_int_equal(fs_fstat(h, &a), 0);
+		assert_true(a.mtime_ns > 1 && a.ctime_ns >= a.mtime_ns);
+	}
+	assert_int_equal(fs_fsetattr(h, &r->root, &old), 0);
+	assert_int_equal(fs_fsetattr(g, &r->root, &old), 0);
+	assert_int_equal(fs_exchange_range(h, 0, g, 0, BLK, &r->root), 0);
+	assert_int_equal(fs_fstat(h, &a), 0);
+	assert_true(a.mtime_ns > 1);
+	assert_int_equal(fs_fstat(g, &a), 0);
+	assert_true(a.mtime_ns > 1);
+	/* And set-user-id goes, when it is not root who changes. */
+	fs_close(h, NULL, 0);
+	assert_int_equal(fs_setattr(r->fs, &r->root, "/f", true, &(struct fs_setattr){FS_SET_MODE, .mode = 04777}), 0);
+	assert_int_equal(fs_open(r->fs, &r->user, "/f", O_RDWR, 0, &h), 0);
+	assert_int_equal(fs_allocate(h, &r->user, COLLAPSE, 0, BLK), 0);
+	assert_int_equal(fs_fstat(h, &a), 0);
+	assert_int_equal(a.mode & 07777, 0777);
+	fs_close(g, NULL, 0);
+	fs_close(h, NULL, 0);
+}
+
 static void seek_finds_data_and_holes(void **state)
 {
 	struct rig *r = *state;
@@ -485,6 +519,7 @@ int main(void)
 	    T(exchange_swaps_two_files_or_parts_of_one),
 	    T(dedupe_shares_what_is_the_same),
 	    T(copy_shares_what_it_can),
+	    T(every_change_of_a_range_sets_the_times),
 	    T(seek_finds_data_and_holes),
 	    T(what_a_lease_has_shown_counts_as_data),
 	    cmocka_unit_test(a_full_pool_with_many_extents_can_be_emptied),
