@@ -133,8 +133,10 @@ static int limit_uid(struct fs *fs)
 
 static void taking(void **state)
 {
-	const struct fscrash c = {"snapshot", prepare, {take, x_sync, write_source, cut_source, take_read_only},
-				  NULL,       -1,      0};
+	const struct fscrash c = {.name = "snapshot",
+				  .prepare = prepare,
+				  .op = {take, x_sync, write_source, cut_source, take_read_only},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -142,7 +144,8 @@ static void taking(void **state)
 
 static void taking_what_needs_many_records(void **state)
 {
-	const struct fscrash c = {"snapshot-large", prepare_large, {take, x_sync}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "snapshot-large", .prepare = prepare_large, .op = {take, x_sync}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -150,7 +153,10 @@ static void taking_what_needs_many_records(void **state)
 
 static void taking_inside(void **state)
 {
-	const struct fscrash c = {"snapshot-inside", prepare_snapshot, {take_inside, x_sync, write_copy}, NULL, -1, 0};
+	const struct fscrash c = {.name = "snapshot-inside",
+				  .prepare = prepare_snapshot,
+				  .op = {take_inside, x_sync, write_copy},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -159,7 +165,11 @@ static void taking_inside(void **state)
 /* Bytes in place that nobody has synced are durable with the snapshot that shows them. */
 static void taking_what_is_not_synced(void **state)
 {
-	const struct fscrash c = {"snapshot-dirty", prepare, {write_in_place, take, x_sync}, "/t/d/b", -1, 0};
+	const struct fscrash c = {.name = "snapshot-dirty",
+				  .prepare = prepare,
+				  .op = {write_in_place, take, x_sync},
+				  .mixed = "/t/d/b",
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -167,8 +177,10 @@ static void taking_what_is_not_synced(void **state)
 
 static void removing(void **state)
 {
-	const struct fscrash c = {
-	    "snapshot-remove", prepare_snapshot, {write_copy, unlink_source, x_sync, drop, take}, NULL, -1, 0};
+	const struct fscrash c = {.name = "snapshot-remove",
+				  .prepare = prepare_snapshot,
+				  .op = {write_copy, unlink_source, x_sync, drop, take},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -176,7 +188,8 @@ static void removing(void **state)
 
 static void removing_what_is_open(void **state)
 {
-	const struct fscrash c = {"snapshot-orphan", prepare_snapshot, {drop_open, x_sync}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "snapshot-orphan", .prepare = prepare_snapshot, .op = {drop_open, x_sync}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -184,7 +197,10 @@ static void removing_what_is_open(void **state)
 
 static void around_a_checkpoint(void **state)
 {
-	const struct fscrash c = {"snapshot-checkpoint", prepare, {take, write_source, drop, x_sync}, NULL, 1, 0};
+	const struct fscrash c = {.name = "snapshot-checkpoint",
+				  .prepare = prepare,
+				  .op = {take, write_source, drop, x_sync},
+				  .checkpoint_at = 1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -193,8 +209,10 @@ static void around_a_checkpoint(void **state)
 static void limits(void **state)
 {
 	const struct fscrash c = {
-	    "limits", prepare, {limit_uid, limit_tree, limit_inner, x_sync, limit_tree_anew, cut_source, limit_none},
-	    NULL,     -1,      0};
+	    .name = "limits",
+	    .prepare = prepare,
+	    .op = {limit_uid, limit_tree, limit_inner, x_sync, limit_tree_anew, cut_source, limit_none},
+	    .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -202,7 +220,10 @@ static void limits(void **state)
 
 static void limits_around_a_checkpoint(void **state)
 {
-	const struct fscrash c = {"limits-checkpoint", prepare, {limit_uid, limit_tree, take, limit_none}, NULL, 2, 0};
+	const struct fscrash c = {.name = "limits-checkpoint",
+				  .prepare = prepare,
+				  .op = {limit_uid, limit_tree, take, limit_none},
+				  .checkpoint_at = 2};
 
 	(void)state;
 	fscrash_run(&c);
