@@ -3,14 +3,18 @@
 
 BUILD ?= build
 INPUT ?=
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 3600
 
-.PHONY: all deps build demo check bench crash format lint clean help
+.PHONY: all deps build demo check bench crash soak fuzz format lint clean help
 
 all: build
 
 help:
 	@echo "make demo    install what is needed, build, run the main job   (INPUT=DIR: on your own tree)"
 	@echo "make check   the same, then all tests; the last line counts them"
+	@echo "make crash   the crash suite alone; make soak: the same with new seeds for SOAK_SECONDS (3600), and kills"
+	@echo "make fuzz    each target of tests/fuzz for FUZZ_SECONDS (60) with clang's libFuzzer"
 	@echo "make bench   measure against the peers, draw how cost grows; build/bench.json, build/curves/"
 	@echo "             (ROWS='rma_*': some rows; CURVES='files extents space': some curves)"
 	@echo "make format  clang-format all sources;  make lint: layers, rules, formatting"
@@ -33,7 +37,13 @@ check: demo lint
 	@scripts/run-tests $(BUILD)
 
 crash: build
-	@scripts/run-tests $(BUILD) --suite crash
+	@scripts/run-tests --crash $(BUILD)
+
+soak: build
+	@scripts/soak $(BUILD) $(SOAK_SECONDS)
+
+fuzz: deps
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
 bench: build
 ifneq ($(ROWS)$(CURVES),)

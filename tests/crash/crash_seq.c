@@ -4,7 +4,7 @@
  *
  *	crash_seq ops [SHARD/SHARDS [VARIANTS]]		every kind of operation by itself, in several variants
  *	crash_seq random [SHARD/SHARDS [FIRST COUNT]]	seeded sequences of several operations
- *	crash_seq soak SHARD/SHARDS SECONDS		the same from seed 1,000,000 on, until the time is over
+ *	crash_seq soak SHARD/SHARDS SECONDS [FIRST]		the same from seed 1,000,000 on, until the time is over
  *
  * A failure prints an id; CRASH=id with the same program and first argument reruns exactly that state.
  */
@@ -16,7 +16,7 @@
 #include "crash_make.h"
 
 #define VARIANTS     10u
-#define RANDOM_COUNT 400u
+#define RANDOM_COUNT 7000u
 #define SOAK_FIRST   1000000u
 #define FAILED_MAX   5u
 
@@ -152,7 +152,8 @@ int main(int argc, char **argv)
 		run_random(shard, shards, argc > 3 ? strtoull(argv[3], NULL, 0) : 1,
 			   argc > 4 ? strtoull(argv[4], NULL, 0) : RANDOM_COUNT, 0);
 	else if (strcmp(what, "soak") == 0 && argc > 3)
-		run_random(shard, shards, SOAK_FIRST, UINT64_MAX, strtoull(argv[3], NULL, 0));
+		run_random(shard, shards, argc > 4 ? strtoull(argv[4], NULL, 0) : SOAK_FIRST, UINT64_MAX,
+			   strtoull(argv[3], NULL, 0));
 	else
 		return 2;
 	crash_totals_print();

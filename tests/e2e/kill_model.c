@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define COLLAPSED BLOCK
 
 unsigned kill_random(unsigned *state, unsigned below)
 {
@@ -21,6 +24,9 @@ void kill_apply(struct kill_file *files, const struct kill_op *op)
 	switch (op->kind) {
 	case KILL_PUT:
 	case KILL_CUT:
+	case KILL_COLLAPSE:
+	case KILL_TAG:
+	case KILL_NAMELESS:
 		files[op->a] = op->file;
 		return;
 	case KILL_REMOVE:
@@ -35,7 +41,9 @@ void kill_apply(struct kill_file *files, const struct kill_op *op)
 		files[op->a] = old;
 		return;
 	case KILL_CLONE:
+	case KILL_COPY:
 		files[op->b] = files[op->a];
+		files[op->b].tag = 0;
 		return;
 	case KILL_MOVE_BLOCKS:
 	case KILL_DIRECT:
@@ -77,7 +85,7 @@ static int put(struct lh_fs *fs, struct kill_worker *w, unsigned slot, struct ki
 	return err ? err : lh_path_rename(fs, tmp, slot_path(w, slot, path), 0);
 }
 
-static int clone(struct lh_fs *fs, struct kill_worker *w, unsigned a, unsigned b)
+static int clone(struct lh_fs *fs, struct kill_worker *w, unsigned a, unsigned b, bool copy)
 {
 	struct lh_file *src = NULL, *dst = NULL;
 	char tmp[64], path[64];
@@ -86,8 +94,17 @@ static int clone(struct lh_fs *fs, struct kill_worker *w, unsigned a, unsigned b
 	err = lh_file_open(fs, slot_path(w, a, path), O_RDONLY, 0, &src);
 	if (!err)
 		err = lh_file_open(fs, other_path(w, "tmp", tmp), O_RDWR | O_CREAT | O_TRUNC, 0644, &dst);
-	if (!err)
+	if (!err && !copy)
 		err = lh_file_clone_range(dst, 0, src, 0, 0);
+	for (uint64_t off = 0; !err && copy;) {
+		ssize_t n = lh_file_copy_range(dst, off, src, off, KILL_FILE_MAX);
+
+		if (n <= 0) {
+			err = (int)n;
+			break;
+		}
+		off += (uint64_t)n;
+	}
 	lh_file_close(src);
 	lh_file_close(dst);
 	return err ? err : lh_path_rename(fs, tmp, slot_path(w, b, path), 0);
@@ -105,10 +122,39 @@ static int cut_or_move(struct lh_fs *fs, struct kill_worker *w, const struct kil
 		return err;
 	if (op->kind == KILL_CUT)
 		n = lh_file_truncate(file, op->file.size);
+	else if (op->kind == KILL_COLLAPSE)
+		n = lh_file_fallocate(file, FALLOC_FL_COLLAPSE_RANGE, 0, COLLAPSED);
 	else
 		n = lh_file_relocate(file, 0, KILL_FILE_MAX);
 	err = lh_file_close(file);
 	return n < 0 ? (int)n : err;
+}
+
+static int set_tag(struct lh_fs *fs, struct kill_worker *w, const struct kill_op *op)
+{
+	char path[64];
+
+	return lh_path_setxattr(fs, slot_path(w, op->a, path), true, "user.tag", &op->file.tag, sizeof(op->file.tag),
+				0);
+}
+
+static int nameless(struct lh_fs *fs, struct kill_worker *w, const struct kill_op *op)
+{
+	static uint8_t buf[KILL_FILE_MAX];
+	struct lh_file *file;
+	char path[64];
+	ssize_t n;
+	int err = lh_file_open(fs, other_path(w, "", path), O_TMPFILE | O_RDWR, 0600, &file);
+
+	if (err)
+		return err;
+	rig_fill(buf, op->file.size, op->file.seed, 0);
+	n = lh_file_write(file, buf, op->file.size, 0);
+	err = n < 0 ? (int)n : n == (ssize_t)op->file.size ? 0 : -EIO;
+	if (!err)
+		err = lh_file_link(file, slot_path(w, op->a, path));
+	n = lh_file_close(file);
+	return err ? err : (int)n;
 }
 
 /* L28: one block directly, then its commit. The lease stands from one call to the next, until somebody recalls it. */
@@ -143,8 +189,14 @@ static int run(struct lh_fs *fs, struct lh_lease *lease, struct kill_worker *w, 
 	case KILL_EXCHANGE:
 		return lh_path_rename(fs, slot_path(w, op->a, from), slot_path(w, op->b, to), LH_RENAME_EXCHANGE);
 	case KILL_CLONE:
-		return clone(fs, w, op->a, op->b);
+	case KILL_COPY:
+		return clone(fs, w, op->a, op->b, op->kind == KILL_COPY);
+	case KILL_TAG:
+		return set_tag(fs, w, op);
+	case KILL_NAMELESS:
+		return nameless(fs, w, op);
 	case KILL_CUT:
+	case KILL_COLLAPSE:
 	case KILL_MOVE_BLOCKS:
 		return cut_or_move(fs, w, op);
 	case KILL_DIRECT:
@@ -165,14 +217,26 @@ static struct kill_op choose(const struct kill_file *files, unsigned *seed)
 		op.kind = KILL_DIRECT;
 	if (op.kind == KILL_DIRECT)
 		op.a = kill_random(seed, KILL_BLOCKS);
-	else if (op.kind != KILL_SYNC && (files[op.a].seed == 0 || op.a == op.b))
+	else if (op.kind != KILL_SYNC && files[op.a].seed == 0)
+		op.kind = kill_random(seed, 2) ? KILL_PUT : KILL_NAMELESS;
+	else if (op.kind != KILL_SYNC && (op.a == op.b || op.kind == KILL_NAMELESS))
 		op.kind = KILL_PUT;
+	if (op.kind == KILL_COLLAPSE && files[op.a].size <= COLLAPSED)
+		op.kind = KILL_TAG;
 	if (op.kind == KILL_EXCHANGE && files[op.b].seed == 0)
 		op.kind = KILL_RENAME;
 	op.file =
 	    (struct kill_file){.seed = 1 + kill_random(seed, 1u << 24), .size = 1 + kill_random(seed, KILL_FILE_MAX)};
+	if (op.kind == KILL_CUT || op.kind == KILL_COLLAPSE || op.kind == KILL_TAG)
+		op.file = files[op.a];
 	if (op.kind == KILL_CUT)
-		op.file = (struct kill_file){.seed = files[op.a].seed, .size = kill_random(seed, files[op.a].size + 1)};
+		op.file.size = kill_random(seed, files[op.a].size + 1);
+	if (op.kind == KILL_COLLAPSE) {
+		op.file.shift += COLLAPSED;
+		op.file.size -= COLLAPSED;
+	}
+	if (op.kind == KILL_TAG)
+		op.file.tag = 1 + kill_random(seed, 1u << 24);
 	return op;
 }
 
@@ -210,7 +274,13 @@ static int quarrel(struct lh_fs *fs, const struct kill_worker *w, unsigned *seed
 		err = lh_file_close(file);
 		err = moved < 0 ? (int)moved : err;
 	}
-	(void)w;
+	if (err != -ENOTCONN && kill_random(seed, 8) == 0) {
+		snprintf(a, sizeof(a), "/w%u", kill_random(seed, KILL_WORKERS));
+		snprintf(b, sizeof(b), "/snapshot%u", w->number);
+		err = lh_fs_snapshot(fs, a, b, 0);
+		if (!err || err == -EEXIST)
+			err = lh_fs_snapshot_delete(fs, b);
+	}
 	return err == -ENOTCONN || err == -ENOSPC || err == -EIO || err == -EPROTO ? err : 0;
 }
 
@@ -250,6 +320,7 @@ void kill_work(const struct rig *rig, struct kill_worker *w, unsigned seed)
 struct content {
 	uint8_t *bytes;
 	ssize_t size; /* -1: no such file */
+	unsigned tag;
 };
 
 static int load(struct lh_fs *fs, const char *path, struct content *c)
@@ -277,7 +348,11 @@ static int load(struct lh_fs *fs, const char *path, struct content *c)
 		return 1;
 	}
 	c->size = n;
-	return 0;
+	n = lh_path_getxattr(fs, path, true, "user.tag", &c->tag, sizeof(c->tag));
+	if (n == (ssize_t)sizeof(c->tag) || n == -ENODATA)
+		return 0;
+	fprintf(stderr, "%s: its tag: %zd, %s\n", path, n, lh_error_text());
+	return 1;
 }
 
 static bool is(const struct content *c, struct kill_file f)
@@ -285,18 +360,19 @@ static bool is(const struct content *c, struct kill_file f)
 	if (f.seed == 0 || f.seed == KILL_UNKNOWN || c->size != (ssize_t)f.size)
 		return f.seed == 0 && c->size == -1;
 	for (size_t i = 0; i < f.size; i++) {
-		if (c->bytes[i] != rig_byte(f.seed, i))
+		if (c->bytes[i] != rig_byte(f.seed, f.shift + i))
 			return false;
 	}
-	return true;
+	return c->tag == f.tag;
 }
 
 /* Bytes of the last commit, or of the write that had begun; if it is a mixture, nothing is known until the next commit.
  */
 static int verify_block(struct kill_worker *w, unsigned b, const uint8_t *bytes)
 {
-	struct kill_file done = {w->block_done[b], BLOCK}, next = {w->block_next[b], BLOCK};
-	struct content c = {(uint8_t *)bytes, BLOCK};
+	struct kill_file done = {.seed = w->block_done[b], .size = BLOCK};
+	struct kill_file next = {.seed = w->block_next[b], .size = BLOCK};
+	struct content c = {.bytes = (uint8_t *)bytes, .size = BLOCK};
 	bool zero = true;
 
 	for (size_t i = 0; i < BLOCK && done.seed != KILL_UNKNOWN; i++) {
@@ -336,8 +412,8 @@ static int verify_direct(struct lh_fs *fs, struct kill_worker *w)
 
 static void explain(const struct kill_worker *w, const struct content *c, unsigned from)
 {
-	static const char *const names[] = {"put", "remove",   "rename", "exchange", "clone",
-					    "cut", "relocate", "direct", "sync"};
+	static const char *const names[] = {"put",    "remove", "rename",   "exchange", "clone", "cut",     "relocate",
+					    "direct", "sync",   "collapse", "tag",      "copy",  "nameless"};
 
 	fprintf(stderr, "worker %u: no state from operation %u to %u (done %u, synced %u) is what was found:\n",
 		w->number, from, w->started, w->done, w->synced);

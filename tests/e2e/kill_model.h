@@ -29,16 +29,21 @@ enum kill_kind {
 	KILL_CUT,
 	KILL_MOVE_BLOCKS,
 	KILL_DIRECT,
-	KILL_SYNC
+	KILL_SYNC,
+	KILL_COLLAPSE, /* the first blocks go */
+	KILL_TAG,      /* an extended attribute */
+	KILL_COPY,     /* as CLONE, by copy_range */
+	KILL_NAMELESS  /* made without a name, written, linked: to a slot that is free */
 };
-#define KILL_KINDS 9u
+#define KILL_KINDS 13u
 
 /* A block whose last write was cut off: any bytes. */
 #define KILL_UNKNOWN UINT32_MAX
-/* A file is its size and the seed of its bytes (rig_byte); seed 0: there is none. */
+/* A file is its size and the seed of its bytes: byte i is rig_byte(seed, shift + i). seed 0: there is none. */
 struct kill_file {
 	unsigned seed;
-	uint32_t size;
+	uint32_t size, shift;
+	unsigned tag; /* the value of its extended attribute; 0: none */
 };
 
 struct kill_op {

@@ -124,7 +124,7 @@ static void one_round(unsigned round)
 			sleep_ms(10);
 		assert_true(waited < 2000);
 	}
-	sleep_ms(kill_random(&seed, 300));
+	sleep_ms(kill_random(&seed, 200));
 	rig_kill(&rig);
 	for (unsigned i = 0; i < KILL_WORKERS; i++) {
 		if (ended(pids[i], "a client whose server is gone"))
@@ -202,6 +202,6 @@ int main(int argc, char **argv)
 	strcat(pool, "/pool");
 	if (argc > 2)
 		rounds = (unsigned)atoi(argv[2]);
-	seed = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : (unsigned)time(NULL);
+	seed = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : (unsigned)time(NULL) ^ (unsigned)getpid() << 12;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
