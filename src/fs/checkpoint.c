@@ -201,6 +201,7 @@ static int log_restart(struct journal *j, struct checkpoint_head *h)
 		err = pool_fault(j->pool);
 	}
 	if (err == 0) {
+		j->restart_records = j->records;
 		h->log_block = j->current->run.start;
 		h->log_blocks = (uint32_t)j->current->run.blocks;
 		h->log_seq = j->current->first_seq;
@@ -278,6 +279,7 @@ static int checkpoint_switch(struct journal *j, struct checkpoint *cp, struct ch
 	j->chunks = cp->runs;
 	j->chunk_count = cp->run_count;
 	j->checkpoints++;
+	j->unchanged = !clean && j->records == j->restart_records;
 	lock_drop(&j->lock);
 	cp->runs = NULL;
 	cp->run_count = 0;
@@ -287,6 +289,63 @@ static int checkpoint_switch(struct journal *j, struct checkpoint *cp, struct ch
 		alloc_release_meta(j->alloc, old_chunks[i]);
 	free(old_chunks);
 	return 0;
+}
+
+/* Nothing changed: the chunks are as good as new ones, and only the header says that the log is not needed. */
+static int checkpoint_confirm(struct journal *j, struct checkpoint_head *h)
+{
+	*h = j->head;
+	h->number++;
+	lock_take(&j->lock);
+	flight_wait(j, j->seq);
+	h->must_seq = j->seq;
+	h->next_ino = j->next_ino;
+	h->log_generation = j->generation;
+	h->log_salt = j->salt;
+	lock_drop(&j->lock);
+	h->flags = CHECKPOINT_CLEAN;
+	h->log_block = 0;
+	h->log_blocks = 0;
+	h->log_seq = h->must_seq + 1;
+	return journal_sync(j);
+}
+
+/* checkpoint_confirm's header takes the place of the old one; the chunks stay. */
+static int confirm_write(struct journal *j)
+{
+	struct checkpoint cp = {.j = j};
+	struct checkpoint_head h;
+	struct run block;
+	int err = alloc_take_reserved(j->alloc, 1, 0, &block);
+
+	if (err != 0)
+		return err;
+	err = checkpoint_confirm(j, &h);
+	h.block = block.start;
+	if (err == 0) {
+		/* They would be given back with the old header. */
+		lock_take(&j->lock);
+		cp.runs = j->chunks;
+		cp.run_count = j->chunk_count;
+		j->chunks = NULL;
+		j->chunk_count = 0;
+		lock_drop(&j->lock);
+		err = checkpoint_switch(j, &cp, &h, true);
+		free(cp.runs);
+	} else {
+		alloc_release_meta(j->alloc, block);
+	}
+	return err;
+}
+
+bool journal_unchanged(struct journal *j)
+{
+	bool unchanged;
+
+	lock_take(&j->lock);
+	unchanged = j->unchanged && !j->checkpointing;
+	lock_drop(&j->lock);
+	return unchanged;
 }
 
 static int checkpoint_write(struct journal *j, checkpoint_walk walk, void *ctx, bool clean)
@@ -354,7 +413,8 @@ int journal_checkpoint(struct journal *j, checkpoint_walk walk, void *ctx, bool 
 	j->checkpointing = true;
 	j->work_wanted = false;
 	lock_drop(&j->lock);
-	err = checkpoint_write(j, walk, ctx, clean);
+	assert(walk != NULL || (clean && j->unchanged));
+	err = walk != NULL ? checkpoint_write(j, walk, ctx, clean) : confirm_write(j);
 	lock_take(&j->lock);
 	j->checkpointing = false;
 	j->checkpoint_attempts++;

@@ -115,6 +115,7 @@ struct fs {
 	struct limits *limits;
 	_Atomic uint64_t next_ino;
 	_Atomic uint64_t files, handles;
+	_Atomic bool lazy_left; /* sync_all: the log does not know all attributes */
 	_Atomic uint64_t hazard_seq, settled_seq; /* POOL_MSYNC, see hazard_note */
 	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
 	struct itable_shard table[ITABLE_SHARDS];

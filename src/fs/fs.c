@@ -115,7 +115,8 @@ static void reclaim_orphans(struct fs *fs)
 
 static int fs_replay(struct fs *fs)
 {
-	int err = journal_open(fs->pool, &fs_apply, fs, &fs->journal);
+	int err = fs->read_only ? journal_open_read_only(fs->pool, &fs_apply, fs, &fs->journal)
+				: journal_open(fs->pool, &fs_apply, fs, &fs->journal);
 
 	if (err)
 		return fs->apply_error ? fs->apply_error : err;

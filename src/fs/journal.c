@@ -172,6 +172,9 @@ int journal_start(struct journal *j, struct alloc *alloc, bool read_only)
 	assert(!j->started);
 	j->alloc = alloc;
 	j->read_only = read_only || j->pool->read_only;
+	if (j->cut && !j->read_only)
+		return fail(-EBADMSG, "pool %s: its log is damaged: mount it read-only, or run leasehold fsck on it",
+			    j->pool->name);
 	journal_size_hint(j, j->head.bytes);
 	if (!j->read_only && (j->super.ro_compat & ~FORMAT_RO_COMPAT_KNOWN) != 0)
 		return fail(-EROFS, "pool %s: format 2.1i made by a newer leasehold: mount it read-only",

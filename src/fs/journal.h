@@ -97,6 +97,11 @@ struct journal_apply {
 int journal_format(struct pool *pool, const struct inode_attr *root);
 /* Reads and verifies the superblock, loads the checkpoint, replays the log. Writes nothing. */
 int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out);
+/*
+ * The same for a journal that will be read only: where the log is damaged behind all that the checkpoint needs, what was
+ * before the damage is served, and the log says so. Damage of the checkpoint, and inside of a record, is refused.
+ */
+int journal_open_read_only(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out);
 /* The first number that no inode ever had, up to the last record. */
 uint64_t journal_next_ino(struct journal *j);
 /*
@@ -142,6 +147,8 @@ typedef int (*checkpoint_walk)(void *ctx, struct checkpoint *cp);
  * replay. One at a time; a second caller waits. No lock held.
  */
 int journal_checkpoint(struct journal *j, checkpoint_walk walk, void *ctx, bool clean);
+/* Whether a clean checkpoint needs no walk (NULL), as no record came since the last one began. */
+bool journal_unchanged(struct journal *j);
 /*
  * From hold to unhold no checkpoint begins: a record and the change of memory behind it are on the same side of its
  * beginning. Who holds INODE of all that his record touches has no need of it. Counted.

@@ -179,6 +179,7 @@ static uint64_t room_behind(const struct segment *s, uint64_t at)
 /* The next record's number is taken. */
 static struct record_head record_next(struct journal *j, uint64_t len, uint32_t items, uint32_t flags)
 {
+	j->unchanged = false;
 	j->records++;
 	j->log_bytes += len;
 	j->unsynced_bytes += len;

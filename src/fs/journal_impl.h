@@ -55,6 +55,7 @@ struct journal {
 	struct pool *pool;
 	struct alloc *alloc;
 	bool msync, read_only, started, was_clean, copy_bad;
+	bool cut; /* the log is damaged: this is what was before */
 	uint32_t segment_blocks;
 	struct super super;
 
@@ -96,6 +97,8 @@ struct journal {
 	bool has_worker;              /* somebody calls journal_wait_work in a loop */
 	uint64_t checkpoint_attempts; /* ended ones, good or not */
 	uint64_t backoff_until_ns;
+	uint64_t restart_records;    /* `records` when the checkpoint that is being made began */
+	bool unchanged;              /* no record since the published one began: its items are all there is */
 	struct checkpoint_head head; /* the published one */
 	struct run *chunks;
 	uint64_t chunk_count;

@@ -132,6 +132,8 @@ static void journal_adopt(struct journal *j, struct scan *s)
 	j->salt = s->end_salt;
 	j->next_ino = s->next_ino;
 	j->records = s->records;
+	j->unchanged = s->records == 0 && !s->cut;
+	j->cut = s->cut;
 	j->log_bytes = s->log_bytes;
 	j->chunks = s->chunks;
 	j->chunk_count = s->chunk_count;
@@ -142,7 +144,8 @@ static void journal_adopt(struct journal *j, struct scan *s)
 	s->segments = NULL;
 }
 
-int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out)
+static int open_with(struct pool *pool, const struct scan_ops *ops, const struct journal_apply *apply, void *ctx,
+		     struct journal **out)
 {
 	struct replay r = {apply, ctx, pool};
 	struct journal *j = calloc(1, sizeof(*j));
@@ -151,7 +154,7 @@ int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx
 
 	if (j == NULL)
 		return -ENOMEM;
-	err = scan_pool(&s, pool, &replay_ops, &r);
+	err = scan_pool(&s, pool, ops, &r);
 	if (err != 0) {
 		scan_fini(&s);
 		free(j);
@@ -170,6 +173,19 @@ int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx
 	scan_fini(&s);
 	*out = j;
 	return 0;
+}
+
+int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out)
+{
+	return open_with(pool, &replay_ops, apply, ctx, out);
+}
+
+int journal_open_read_only(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out)
+{
+	struct scan_ops ops = replay_ops;
+
+	ops.up_to_damage = true;
+	return open_with(pool, &ops, apply, ctx, out);
 }
 
 int journal_mark_space(struct journal *j, struct alloc *alloc)

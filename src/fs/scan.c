@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 
 /* Leaves the sentence for people: rule, place, what to do. */
 static int damaged(struct scan *s, const char *rule, const struct scan_at *at, const char *about)
@@ -279,6 +280,27 @@ static bool log_proves(const struct scan *s, const struct segment_head *seg, uin
 	}
 }
 
+static void log_ends(struct scan *s, const struct segment_head *seg, uint64_t seq, uint64_t offset)
+{
+	s->end_seq = seq;
+	s->end_offset = offset;
+	s->end_generation = seg->generation;
+	s->end_salt = seg->salt;
+	s->part_count = 0;
+}
+
+/* What `damaged` found at record seq: the end of the walk, as an error or (up_to_damage) as it is. */
+static int log_cut(struct scan *s, const struct segment_head *seg, uint64_t seq, uint64_t offset, int err)
+{
+	if (!s->ops->up_to_damage || seq <= s->head.must_seq || (err != -EUCLEAN && err != -EBADMSG))
+		return err;
+	log_warn("scan", "pool %s: %s: it is shown as it was before record %llu: run leasehold fsck on it",
+		 s->pool->name, s->damage, (unsigned long long)seq);
+	log_ends(s, seg, seq, offset);
+	s->cut = true;
+	return 0;
+}
+
 static int log_end(struct scan *s, const struct segment_head *seg, const struct record_head *expect, uint64_t offset,
 		   const char *rule)
 {
@@ -289,12 +311,9 @@ static int log_end(struct scan *s, const struct segment_head *seg, const struct 
 	if (expect->seq <= s->head.must_seq)
 		return damaged(s, "5.4b the log ends before the checkpoint does", &at, about);
 	if (log_proves(s, seg, offset, expect))
-		return damaged(s, "5.4a a record that had been durable is damaged", &at, about);
-	s->end_seq = expect->seq;
-	s->end_offset = offset;
-	s->end_generation = seg->generation;
-	s->end_salt = seg->salt;
-	s->part_count = 0;
+		return log_cut(s, seg, expect->seq, offset,
+			       damaged(s, "5.4a a record that had been durable is damaged", &at, about));
+	log_ends(s, seg, expect->seq, offset);
 	return 0;
 }
 
@@ -346,7 +365,8 @@ static int segment_read(struct scan *s, const struct segment_head *seg, struct l
 		int err;
 
 		if (rule != NULL)
-			return tail ? log_end(s, seg, &expect, offset, rule) : damaged(s, rule, &at, "");
+			return tail ? log_end(s, seg, &expect, offset, rule)
+				    : log_cut(s, seg, expect.seq, offset, damaged(s, rule, &at, ""));
 		if (s->ops->record != NULL)
 			s->ops->record(s->ctx, &h, &at, bytes + offset);
 		s->log_bytes += h.length;
@@ -354,7 +374,10 @@ static int segment_read(struct scan *s, const struct segment_head *seg, struct l
 		if ((h.flags & RECORD_LINK) != 0) {
 			rule = link_decode(bytes + offset, &h, s->super.blocks, next);
 			*seq = expect.seq;
-			return rule == NULL ? 0 : damaged(s, rule, &at, "");
+			if (rule == NULL)
+				return 0;
+			next->blocks = 0;
+			return log_cut(s, seg, h.seq, offset, damaged(s, rule, &at, ""));
 		}
 		s->records++;
 		err = record_take(s, &h, &at, bytes + offset);
@@ -384,7 +407,7 @@ static int log_read(struct scan *s)
 			return err;
 		rule = segment_decode(block_at(s, expect.block, expect.blocks), &expect, s->super.blocks, &h);
 		if (rule != NULL)
-			return damaged(s, rule, &at, "");
+			return log_cut(s, &expect, expect.first_seq, 0, damaged(s, rule, &at, ""));
 		err = grow(&s->segments, s->segment_count, &s->segment_room, sizeof(s->segments[0]));
 		if (err != 0)
 			return err;

@@ -30,6 +30,11 @@ struct scan_ops {
 	/* Items of chunks, then of finished operations, in order. Non-NULL: the rule it breaks; the walk ends with
 	 * damage. */
 	const char *(*item)(void *ctx, const struct item *it, const struct scan_at *at, const void *bytes);
+	/*
+	 * Damage of the log behind all that the checkpoint needs (5.4b), found before an item of the damaged record was
+	 * shown: the walk ends well there, and `cut` is set.
+	 */
+	bool up_to_damage;
 	/* 2.2a: the walk goes on. */
 	void (*copy_damaged)(void *ctx, const char *rule);
 };
@@ -45,6 +50,7 @@ struct scan {
 	void *ctx;
 	struct super super;
 	bool copy_bad;
+	bool cut; /* see up_to_damage; `damage` tells */
 	bool have_super, have_head;
 	struct checkpoint_head head;
 	struct run *chunks; /* of the checkpoint, in order */

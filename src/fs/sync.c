@@ -145,6 +145,8 @@ static int inode_sync(void *ctx, struct inode *i)
 {
 	const struct sync_all *all = ctx;
 
+	if (!all->with_attr && atomic_load_explicit(&i->lazy, memory_order_relaxed))
+		atomic_store_explicit(&all->fs->lazy_left, true, memory_order_relaxed);
 	return sync_inode(all->fs, i, all->with_attr);
 }
 
@@ -170,6 +172,7 @@ int sync_all(struct fs *fs, bool with_attr)
 
 	if (fs->read_only)
 		return 0;
+	atomic_store_explicit(&fs->lazy_left, false, memory_order_relaxed);
 	err = itable_each(fs, inode_sync, &all, &dead);
 	inodes_put_dead(fs, dead);
 	if (err)

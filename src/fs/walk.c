@@ -126,7 +126,8 @@ static int walk_all(void *ctx, struct checkpoint *cp)
 int walk_checkpoint(struct fs *fs, bool clean)
 {
 	struct walker w = {.fs = fs};
-	int err = journal_checkpoint(fs->journal, walk_all, &w, clean);
+	bool confirm = clean && !atomic_load(&fs->lazy_left) && journal_unchanged(fs->journal);
+	int err = journal_checkpoint(fs->journal, confirm ? NULL : walk_all, &w, clean);
 
 	/* Their records belong behind the checkpoint, not into its making. */
 	inodes_put_dead(fs, w.dead);
