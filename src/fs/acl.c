@@ -71,14 +71,18 @@ static bool is_named(uint32_t tag)
 /* --- checking ------------------------------------------------------------------------------------------------------
  */
 
+#define WRONG_VERSION "its version is not 2"
+
 static const char *head_check(const void *value, uint32_t size)
 {
 	le32 version;
 
-	if (size < ACL_HEAD_SIZE || (size - ACL_HEAD_SIZE) % sizeof(struct m_acl_entry) != 0)
+	if (size < ACL_HEAD_SIZE)
 		return "its size is that of no ACL";
 	memcpy(&version, value, sizeof(version));
-	return le32_to(version) == ACL_VERSION ? NULL : "its version is not 2";
+	if (le32_to(version) != ACL_VERSION)
+		return WRONG_VERSION;
+	return (size - ACL_HEAD_SIZE) % sizeof(struct m_acl_entry) ? "its size is that of no ACL" : NULL;
 }
 
 static const char *entry_check(const struct m_acl_entry *e)
@@ -133,6 +137,11 @@ static int entry_order(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
+static int refused(const char *wrong)
+{
+	return fail(-EINVAL, "the ACL cannot be used: %s", wrong);
+}
+
 int acl_canonical(void *value, uint32_t size, uint32_t *entries)
 {
 	struct m_acl_entry *e = entries_of(value);
@@ -140,19 +149,39 @@ int acl_canonical(void *value, uint32_t size, uint32_t *entries)
 
 	*entries = 0;
 	if (wrong)
-		return fail(-EINVAL, "the ACL cannot be used: %s", wrong);
+		return strcmp(wrong, WRONG_VERSION) == 0 ? fail(-EOPNOTSUPP, "the ACL cannot be used: %s", wrong)
+							 : refused(wrong);
 	*entries = count_of(size);
-	if (*entries == 0)
-		return 0;
 	for (uint32_t k = 0; k < *entries; k++) {
-		if (!is_named(tag_of(&e[k])))
+		switch ((enum acl_tag)tag_of(&e[k])) {
+		case ACL_USER_OBJ:
+		case ACL_GROUP_OBJ:
+		case ACL_MASK:
+		case ACL_OTHER:
 			e[k].ae_id = le32_of(ACL_NO_ID);
-		if (k > 0 && tag_of(&e[k]) < tag_of(&e[k - 1]))
-			return fail(-EINVAL, "the ACL cannot be used: its entries are out of order");
+			break;
+		case ACL_USER:
+		case ACL_GROUP:
+			break;
+		default:
+			return refused("an entry's tag is unknown");
+		}
 	}
-	qsort(e, *entries, sizeof(*e), entry_order);
+	return 0;
+}
+
+int acl_accept(void *value, uint32_t size)
+{
+	struct m_acl_entry *e = entries_of(value);
+	const char *wrong;
+
+	for (uint32_t k = 1; k < count_of(size); k++) {
+		if (tag_of(&e[k]) < tag_of(&e[k - 1]))
+			return refused("its entries are out of order");
+	}
+	qsort(e, count_of(size), sizeof(*e), entry_order);
 	wrong = acl_check(value, size);
-	return wrong ? fail(-EINVAL, "the ACL cannot be used: %s", wrong) : 0;
+	return wrong ? refused(wrong) : 0;
 }
 
 /* --- in step with the mode -----------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@
 /* NULL, or what is wrong with it: entries in order, each once, a mask where one is needed. */
 const char *acl_check(const void *value, uint32_t size);
 /*
- * Checks what a caller gives and puts named entries into ascending order, in place. *entries: 0 when it has none (then
- * it stands for "no ACL"). -EINVAL.
+ * What a caller gives, in place, in two steps, because the kernel asks between them who he is. First the form: -EINVAL;
+ * -EOPNOTSUPP: another version. *entries: 0 when it has none (then it stands for "no ACL").
  */
 int acl_canonical(void *value, uint32_t size, uint32_t *entries);
+/* Then the sense, -EINVAL; and named entries come into ascending order. */
+int acl_accept(void *value, uint32_t size);
 /* The permission bits of a mode that an access ACL stands for. *minimal: it says nothing more than they do. */
 uint32_t acl_mode(const void *value, uint32_t size, bool *minimal);
 /* The ACL follows a chmod: owner, other, and the mask or else the owning group. In place. */

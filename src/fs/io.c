@@ -100,7 +100,7 @@ struct inode_attr attr_changed(const struct inode *i, const struct fs_caller *wh
 
 	a.mtime_ns = time_now();
 	a.ctime_ns = a.mtime_ns;
-	a.mode = mode_after_write(a.mode, &who->cred);
+	a.mode = mode_after_write(&a, &who->cred);
 	return a;
 }
 
@@ -178,7 +178,7 @@ static bool write_in_place(struct fs *fs, struct inode *i, const struct fs_calle
 
 	if (i->may_share || i->remapped || off > i->attr.size || len > i->attr.size - off || len == 0)
 		return false;
-	if (mode_after_write(i->attr.mode, &who->cred) != i->attr.mode)
+	if (mode_after_write(&i->attr, &who->cred) != i->attr.mode)
 		return false;
 	if (!extmap_find(&i->map, block_of(off), &e) || e.off > block_of(off) || e.flags)
 		return false;

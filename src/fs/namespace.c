@@ -446,7 +446,7 @@ static int link_check(const struct walk *w, const struct inode *i)
 	err = walk_look(w, &e);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
-	if (w->slash || (i->nlink == 0 && !i->linkable))
+	if (w->slash)
 		return -ENOENT;
 	err = dir_writable(w);
 	if (!err)
@@ -455,6 +455,10 @@ static int link_check(const struct walk *w, const struct inode *i)
 		err = limit_border(i->attr.tree, w->dir->attr.tree);
 	if (err)
 		return err;
+	if (i->type == DT_DIR)
+		return fail(-EPERM, "a directory cannot have hard links");
+	if (i->nlink == 0 && !i->linkable)
+		return -ENOENT;
 	return i->nlink >= FS_LINKS_MAX ? fail(-EMLINK, "a file has at most %u names", FS_LINKS_MAX) : 0;
 }
 
@@ -466,10 +470,6 @@ int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, cons
 
 	if (err)
 		return err;
-	if (i->type == DT_DIR) {
-		walk_end(&w);
-		return fail(-EPERM, "a directory cannot have hard links");
-	}
 	lockset_add(&set, w.dir);
 	lockset_add(&set, i);
 	lockset_take(&set);

@@ -74,20 +74,21 @@ void perm_inherit(const struct inode_attr *dir, const struct fs_cred *c, struct 
 		child->mode &= ~(uint32_t)S_ISGID;
 }
 
-/* Without group execution, set-group-id means something else (mandatory locks) and stays. */
-static uint32_t mode_without_setid(uint32_t mode)
+/* Without group execution, set-group-id means something else (mandatory locks) and stays for who is in the group. */
+static uint32_t mode_without_setid(const struct inode_attr *a, const struct fs_cred *c)
 {
-	mode &= ~(uint32_t)S_ISUID;
-	if (mode & S_IXGRP)
+	uint32_t mode = a->mode & ~(uint32_t)S_ISUID;
+
+	if ((mode & S_IXGRP) || (c->uid != 0 && !cred_in_group(c, a->gid)))
 		mode &= ~(uint32_t)S_ISGID;
 	return mode;
 }
 
-uint32_t mode_after_write(uint32_t mode, const struct fs_cred *c)
+uint32_t mode_after_write(const struct inode_attr *a, const struct fs_cred *c)
 {
-	if (likely(!(mode & (S_ISUID | S_ISGID))) || c->uid == 0)
-		return mode;
-	return mode_without_setid(mode);
+	if (likely(!(a->mode & (S_ISUID | S_ISGID))) || c->uid == 0)
+		return a->mode;
+	return mode_without_setid(a, c);
 }
 
 static int set_owner(struct inode_attr *a, const struct fs_cred *c, const struct fs_setattr *set)
@@ -100,12 +101,12 @@ static int set_owner(struct inode_attr *a, const struct fs_cred *c, const struct
 	if ((set->mask & FS_SET_GID) && c->uid != 0 &&
 	    (c->uid != a->uid || (set->gid != a->gid && !cred_in_group(c, set->gid))))
 		return -EPERM;
+	if (!S_ISDIR(a->mode))
+		a->mode = mode_without_setid(a, c);
 	if (set->mask & FS_SET_UID)
 		a->uid = set->uid;
 	if (set->mask & FS_SET_GID)
 		a->gid = set->gid;
-	if (!S_ISDIR(a->mode))
-		a->mode = mode_without_setid(a->mode);
 	return 0;
 }
 

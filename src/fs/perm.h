@@ -20,7 +20,7 @@ int perm_delete(const struct inode *dir, const struct inode *victim, const struc
 /* Owner and mode of what is made in a directory. */
 void perm_inherit(const struct inode_attr *dir, const struct fs_cred *c, struct inode_attr *child);
 /* Set-user-id and set-group-id go when somebody else than root writes. */
-uint32_t mode_after_write(uint32_t mode, const struct fs_cred *c);
+uint32_t mode_after_write(const struct inode_attr *a, const struct fs_cred *c);
 /* Under INODE: checks, and makes *a what the request wants of the inode's attributes. */
 int perm_setattr(const struct inode *i, const struct fs_cred *c, const struct fs_setattr *set, int64_t now,
 		 struct inode_attr *a);

@@ -91,7 +91,7 @@ static int allocate(struct fs_handle *h, const struct fs_caller *who, uint64_t o
 			err = range_attr(h->fs, i, who, end);
 	}
 	/* Who is not root takes set-user-id away, whatever the size does. */
-	if (!err && mode_after_write(i->attr.mode, &who->cred) != i->attr.mode)
+	if (!err && mode_after_write(&i->attr, &who->cred) != i->attr.mode)
 		err = range_attr(h->fs, i, who, 0);
 	if (!err)
 		touch_mtime(i);

@@ -41,11 +41,12 @@ static int look_counted(struct walk *w, struct inode **out)
 static int look_both(struct rename *r)
 {
 	int err = look_counted(&r->from, &r->old);
+	int to = look_counted(&r->to, &r->new);
 
-	r->new = NULL;
+	/* Who may not search the one directory does not hear what is in the other. */
 	if (err)
-		return err;
-	err = look_counted(&r->to, &r->new);
+		return err == -ENOENT && to == -EACCES ? to : err;
+	err = to;
 	if (err == -ENOENT && !(r->flags & RENAME_EXCHANGE))
 		err = 0;
 	return err;
@@ -78,22 +79,30 @@ static bool below(const struct inode *dir, const struct inode *top)
 	}
 }
 
+/* RENAME is wanted: a directory moves, or is replaced and must not be above what moves. */
 static bool moves_directory(const struct rename *r)
 {
-	return r->old->type == DT_DIR || ((r->flags & RENAME_EXCHANGE) && r->new->type == DT_DIR);
+	return r->old->type == DT_DIR || (r->new && r->new->type == DT_DIR);
 }
 
-static int check_loops(const struct rename *r)
+/* What the kernel asks in this order, before it asks who calls. */
+static int check_shape(const struct rename *r)
 {
 	bool exchange = r->flags & RENAME_EXCHANGE;
 
+	if (r->new && (r->flags & RENAME_NOREPLACE))
+		return -EEXIST;
+	if (exchange && r->to.slash && r->new->type != DT_DIR)
+		return -ENOTDIR;
+	if (r->old->type != DT_DIR && (r->from.slash || (r->to.slash && !exchange)))
+		return -ENOTDIR;
 	if (r->from.dir == r->to.dir)
 		return 0;
 	if (r->old->type == DT_DIR && below(r->to.dir, r->old))
 		return fail(-EINVAL, "a directory cannot be moved into itself");
-	if (r->new && r->new->type == DT_DIR && exchange &&below(r->from.dir, r->new))
-		return fail(-EINVAL, "a directory cannot be exchanged with one inside it");
-	return 0;
+	if (!r->new || r->new->type != DT_DIR || !below(r->from.dir, r->new))
+		return 0;
+	return exchange ? fail(-EINVAL, "a directory cannot be exchanged with one inside it") : -ENOTEMPTY;
 }
 
 /* A directory that gets another parent is written to, in a way. */
@@ -110,16 +119,12 @@ static int check_target(const struct rename *r)
 
 	if (!r->new)
 		return dir_writable(&r->to);
-	if (r->flags & RENAME_NOREPLACE)
-		return -EEXIST;
 	err = perm_delete(r->to.dir, r->new, r->to.cred);
 	if (err || (r->flags & RENAME_EXCHANGE))
-		return err ? err : check_reparent(r, r->new);
+		return err;
 	if (r->old->type == DT_DIR && r->new->type != DT_DIR)
 		return -ENOTDIR;
-	if (r->old->type != DT_DIR && r->new->type == DT_DIR)
-		return -EISDIR;
-	return r->new->type == DT_DIR && r->new->dir->live ? -ENOTEMPTY : 0;
+	return r->old->type != DT_DIR && r->new->type == DT_DIR ? -EISDIR : 0;
 }
 
 /* A directory comes, and none goes for it: its ".." is one more link. */
@@ -130,14 +135,14 @@ static bool too_many(const struct inode *dir, const struct inode *comes, const s
 
 static int check_links(const struct rename *r)
 {
-	bool many;
+	bool exchange = r->flags & RENAME_EXCHANGE;
+	bool many = false;
 
-	if (r->from.dir == r->to.dir)
-		return 0;
-	many = too_many(r->to.dir, r->old, r->new);
-	if (r->flags & RENAME_EXCHANGE)
-		many = many || too_many(r->from.dir, r->new, r->old);
-	return many ? fail(-EMLINK, "a directory has at most %u subdirectories", FS_LINKS_MAX - 2) : 0;
+	if (r->from.dir != r->to.dir)
+		many = too_many(r->to.dir, r->old, r->new) || (exchange && too_many(r->from.dir, r->new, r->old));
+	if (many)
+		return fail(-EMLINK, "a directory has at most %u subdirectories", FS_LINKS_MAX - 2);
+	return !exchange && r->new && r->new->type == DT_DIR && r->new->dir->live ? -ENOTEMPTY : 0;
 }
 
 static int check_changeable(const struct rename *r)
@@ -147,15 +152,15 @@ static int check_changeable(const struct rename *r)
 
 	for (unsigned k = 0; !err && k < ARRAY_LEN(in); k++)
 		err = in[k] ? inode_changeable(r->fs, in[k]) : 0;
-	return err ? err : limit_border(r->from.dir->attr.tree, r->to.dir->attr.tree);
+	return err;
 }
 
 static int check(const struct rename *r)
 {
-	int err = check_loops(r);
+	int err = check_changeable(r);
 
 	if (!err)
-		err = check_changeable(r);
+		err = check_shape(r);
 	if (!err && r->to.dir->nlink == 0)
 		err = -ENOENT;
 	if (!err)
@@ -164,10 +169,10 @@ static int check(const struct rename *r)
 		err = check_target(r);
 	if (!err)
 		err = check_reparent(r, r->old);
-	if (!err && r->from.slash && r->old->type != DT_DIR)
-		err = -ENOTDIR;
-	if (!err && r->to.slash && r->old->type != DT_DIR && !(r->flags & RENAME_EXCHANGE))
-		err = -ENOTDIR;
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = check_reparent(r, r->new);
+	if (!err)
+		err = limit_border(r->from.dir->attr.tree, r->to.dir->attr.tree);
 	return err ? err : check_links(r);
 }
 

@@ -325,7 +325,7 @@ static void attr_after(struct batch *b)
 	b->grows = reached > b->attr.size;
 	if (b->grows)
 		b->attr.size = reached;
-	b->attr.mode = mode_after_write(b->attr.mode, &s->who->cred);
+	b->attr.mode = mode_after_write(&b->attr, &s->who->cred);
 }
 
 static void look_at_changes(struct batch *b)

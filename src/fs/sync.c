@@ -202,7 +202,7 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end)
 		return err;
 	attr = i->attr;
 	attr.size = max_u64(attr.size, end);
-	attr.mode = mode_after_write(attr.mode, &gap->who->cred);
+	attr.mode = mode_after_write(&attr, &gap->who->cred);
 	attr.mtime_ns = time_now();
 	attr.ctime_ns = attr.mtime_ns;
 	record = attr.size != i->attr.size || attr.mode != i->attr.mode;

@@ -16,9 +16,9 @@
 
 static_assert(FS_XATTR_NAME_MAX == FORMAT_XATTR_NAME_MAX && FS_XATTR_SIZE_MAX == FORMAT_XATTR_VALUE_MAX, "format 4.9");
 
-enum space { SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY, SPACE_ACCESS, SPACE_DEFAULT };
+enum space { SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY, SPACE_ACCESS, SPACE_DEFAULT, SPACE_SYSTEM, SPACE_NONE };
 
-/* The namespace of a whole name. -EOPNOTSUPP: of none that is kept. */
+/* The namespace of a whole name, always. -EOPNOTSUPP: of none that is kept; -EINVAL: nothing behind it. */
 static int space_of(const char *name, uint32_t len, enum space *out)
 {
 	static const struct {
@@ -42,6 +42,7 @@ static int space_of(const char *name, uint32_t len, enum space *out)
 	*out = SPACE_DEFAULT;
 	if (len == sizeof(ACL_DEFAULT_NAME) - 1 && memcmp(name, ACL_DEFAULT_NAME, len) == 0)
 		return 0;
+	*out = len >= 7 && memcmp(name, "system.", 7) == 0 ? SPACE_SYSTEM : SPACE_NONE;
 	return -EOPNOTSUPP;
 }
 
@@ -50,29 +51,35 @@ struct wanted {
 	const char *name;
 	uint32_t len;
 	enum space space;
+	int error; /* of the name; said after the inode and permission, as the kernel does */
 };
 
 static int wanted_init(struct wanted *w, const char *name)
 {
 	size_t len = strnlen(name, FS_XATTR_NAME_MAX + 1);
-	int err;
 
 	if (len == 0 || len > FS_XATTR_NAME_MAX)
 		return fail(-ERANGE, "the name of an extended attribute has 1 to %u bytes", FS_XATTR_NAME_MAX);
 	*w = (struct wanted){.name = name, .len = (uint32_t)len};
-	err = space_of(name, w->len, &w->space);
-	if (err == -EINVAL)
-		return fail(err, "\"%s\" names nothing in its namespace", name);
-	if (err)
-		return fail(err, "\"%.40s\": names begin with user., trusted., security., or are those of POSIX ACLs",
-			    name);
+	w->error = space_of(name, w->len, &w->space);
+	return 0;
+}
+
+static int name_error(const struct wanted *w)
+{
+	if (w->error == -EINVAL)
+		return fail(w->error, "\"%s\" names nothing in its namespace", w->name);
+	if (w->error)
+		return fail(w->error,
+			    "\"%.40s\": names begin with user., trusted., security., or are those of POSIX ACLs",
+			    w->name);
 	return 0;
 }
 
 /* --- permission ----------------------------------------------------------------------------------------------------
  */
 
-static int may_read(const struct inode *i, const struct fs_cred *c, enum space space)
+static int may_read_space(const struct inode *i, const struct fs_cred *c, enum space space)
 {
 	switch (space) {
 	case SPACE_USER:
@@ -82,7 +89,10 @@ static int may_read(const struct inode *i, const struct fs_cred *c, enum space s
 	case SPACE_TRUSTED:
 		return c->uid == 0 ? 0 : -ENODATA;
 	case SPACE_SECURITY:
+	case SPACE_SYSTEM:
 		return 0;
+	case SPACE_NONE:
+		return perm_check(i, c, MAY_READ);
 	case SPACE_ACCESS:
 	case SPACE_DEFAULT:
 		return i->type == DT_LNK ? -EOPNOTSUPP : 0;
@@ -90,7 +100,14 @@ static int may_read(const struct inode *i, const struct fs_cred *c, enum space s
 	return -EOPNOTSUPP;
 }
 
-static int may_write(const struct inode *i, const struct fs_cred *c, enum space space)
+static int may_read(const struct inode *i, const struct fs_cred *c, const struct wanted *w)
+{
+	int err = may_read_space(i, c, w->space);
+
+	return err ? err : name_error(w);
+}
+
+static int may_write_space(const struct inode *i, const struct fs_cred *c, enum space space)
 {
 	bool owner = c->uid == 0 || c->uid == i->attr.uid;
 
@@ -109,8 +126,19 @@ static int may_write(const struct inode *i, const struct fs_cred *c, enum space 
 		if (i->type == DT_LNK)
 			return fail(-EOPNOTSUPP, "symbolic links have no ACLs");
 		return owner ? 0 : -EPERM;
+	case SPACE_SYSTEM:
+		return 0;
+	case SPACE_NONE:
+		return perm_check(i, c, MAY_WRITE);
 	}
 	return -EOPNOTSUPP;
+}
+
+static int may_write(const struct inode *i, const struct fs_cred *c, const struct wanted *w)
+{
+	int err = may_write_space(i, c, w->space);
+
+	return err ? err : name_error(w);
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------
@@ -122,7 +150,7 @@ static ssize_t get_inode(struct inode *i, const struct fs_cred *c, const struct 
 	ssize_t n;
 
 	rwlock_take_read(&i->lock);
-	n = may_read(i, c, w->space);
+	n = may_read(i, c, w);
 	x = n ? NULL : xattrs_find(i, w->name, w->len);
 	if (!n && !x)
 		n = -ENODATA;
@@ -181,15 +209,13 @@ struct change_x {
 	struct inode_attr attr;
 };
 
-/* An access ACL says the mode too; one that says nothing else is not kept. */
+/* An access ACL says the mode too; one that says nothing else is not kept. set-group-id goes as with chmod. */
 static void plan_access(struct change_x *c)
 {
-	uint32_t mode;
-
-	if (c->w.space != SPACE_ACCESS || !c->new)
+	if (c->w.space != SPACE_ACCESS)
 		return;
-	mode = acl_mode(xattr_value(c->new), c->new->size, &c->minimal);
-	c->attr.mode = (c->attr.mode & ~0777u) | mode;
+	if (c->new)
+		c->attr.mode = (c->attr.mode & ~0777u) | acl_mode(xattr_value(c->new), c->new->size, &c->minimal);
 	if (c->cred->uid != 0 && !cred_in_group(c->cred, c->attr.gid))
 		c->attr.mode &= ~(uint32_t)S_ISGID;
 }
@@ -210,12 +236,14 @@ static int plan(struct change_x *c)
 	/* A record about it would bring it back. */
 	int err = i->gone ? -ENOENT : inode_changeable(c->fs, i);
 
+	if (!err && c->w.space == SPACE_DEFAULT && i->type != DT_DIR && i->type != DT_LNK)
+		return c->new ? fail(-EACCES, "only directories have a default ACL") : 1;
 	if (!err)
-		err = may_write(i, c->cred, c->w.space);
+		err = may_write(i, c->cred, &c->w);
+	if (!err && acl && c->new)
+		err = acl_accept(xattr_value(c->new), c->new->size);
 	if (err)
 		return err;
-	if (c->w.space == SPACE_DEFAULT && i->type != DT_DIR)
-		return c->new ? fail(-EACCES, "only directories have a default ACL") : 1;
 	if ((c->flags & XATTR_CREATE) && old)
 		return -EEXIST;
 	if (((c->flags & XATTR_REPLACE) || (c->removal && !acl)) && !old)

@@ -119,7 +119,7 @@ static void rename_errors(void **state)
 	    {"/d/e", "/d/full", 0, -ENOTEMPTY},
 	    {"/d", "/d/e/x", 0, -EINVAL},
 	    {"/d", "/d/x", 0, -EINVAL},
-	    {"/d/full/x", "/d/full", 0, -EISDIR},
+	    {"/d/full/x", "/d/full", 0, -ENOTEMPTY},
 	    {"/d/full", "/d", 0, -ENOTEMPTY},
 	    {"/d/.", "/x", 0, -EBUSY},
 	    {"/d/f", "/d/..", 0, -EBUSY},
