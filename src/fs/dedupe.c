@@ -13,7 +13,7 @@
 #include "fs/clone.h"
 #include "fs/perm.h"
 
-#define DIFFERENT 1 /* what the call returns then */
+#define DIFFERENT 2 /* 1 is NEED_GATE */
 
 #define COMPARE_BYTES ((uint64_t)64 << 10)
 
@@ -173,5 +173,7 @@ int fs_dedupe_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *s
 	if (src_off % LH_BLOCK_SIZE || dst_off % LH_BLOCK_SIZE)
 		return fail(-EINVAL, "dedupe offsets must be multiples of %u", LH_BLOCK_SIZE);
 	err = look_first(&c, dst->writable);
-	return err ? err : clone_run(&c);
+	if (!err)
+		err = clone_run(&c);
+	return err == DIFFERENT ? 1 : err;
 }
