@@ -137,29 +137,38 @@ static void longest_update(struct group *g)
 	atomic_store_explicit(&g->largest, n != NULL ? n->run.blocks : 0, memory_order_relaxed);
 }
 
-static void free_insert(struct group *g, struct node *n)
+static uint64_t long_part(struct run r)
+{
+	return r.blocks >= LONG_BLOCKS ? r.blocks : 0;
+}
+
+static void free_insert(struct alloc *a, struct group *g, struct node *n)
 {
 	struct node *clash = RB_INSERT(start_tree, &g->free_by_start, n);
 
 	assert(clash == NULL);
 	clash = RB_INSERT(size_tree, &g->free_by_size, n);
 	assert(clash == NULL);
+	atomic_fetch_add_explicit(&a->long_blocks, long_part(n->run), memory_order_relaxed);
 }
 
-static void free_remove(struct group *g, struct node *n)
+static void free_remove(struct alloc *a, struct group *g, struct node *n)
 {
+	atomic_fetch_sub_explicit(&a->long_blocks, long_part(n->run), memory_order_relaxed);
 	RB_REMOVE(start_tree, &g->free_by_start, n);
 	RB_REMOVE(size_tree, &g->free_by_size, n);
 	node_put(g, n);
 }
 
 /* Changes a free run in place; it keeps its order by start, and by size it moves only when it must. */
-static void free_resize(struct group *g, struct node *n, struct run r)
+static void free_resize(struct alloc *a, struct group *g, struct node *n, struct run r)
 {
 	struct node probe = {.run = r};
 	struct node *prev = RB_PREV(size_tree, &g->free_by_size, n);
 	struct node *next = RB_NEXT(size_tree, &g->free_by_size, n);
 
+	/* Unsigned: what gets less wraps to the right sum. */
+	atomic_fetch_add_explicit(&a->long_blocks, long_part(r) - long_part(n->run), memory_order_relaxed);
 	if ((prev == NULL || node_size_cmp(prev, &probe) < 0) && (next == NULL || node_size_cmp(&probe, next) < 0)) {
 		n->run = r;
 		return;
@@ -169,7 +178,7 @@ static void free_resize(struct group *g, struct node *n, struct run r)
 	RB_INSERT(size_tree, &g->free_by_size, n);
 }
 
-int free_cut(struct group *g, struct node *n, struct run r)
+int free_cut(struct alloc *a, struct group *g, struct node *n, struct run r)
 {
 	uint64_t left = r.start - n->run.start;
 	uint64_t right = run_end(n->run) - run_end(r);
@@ -184,14 +193,14 @@ int free_cut(struct group *g, struct node *n, struct run r)
 		if (tail == NULL)
 			return -ENOMEM;
 		tail->run = (struct run){run_end(r), right};
-		free_resize(g, n, (struct run){n->run.start, left});
-		free_insert(g, tail);
+		free_resize(a, g, n, (struct run){n->run.start, left});
+		free_insert(a, g, tail);
 	} else if (left != 0) {
-		free_resize(g, n, (struct run){n->run.start, left});
+		free_resize(a, g, n, (struct run){n->run.start, left});
 	} else if (right != 0) {
-		free_resize(g, n, (struct run){run_end(r), right});
+		free_resize(a, g, n, (struct run){run_end(r), right});
 	} else {
-		free_remove(g, n);
+		free_remove(a, g, n);
 	}
 	longest_update(g);
 	return 0;
@@ -218,12 +227,12 @@ static void free_join(struct alloc *a, struct group *g, struct run r)
 	if (joins_prev && joins_next) {
 		struct run whole = {prev->run.start, run_end(next->run) - prev->run.start};
 
-		free_remove(g, next);
-		free_resize(g, prev, whole);
+		free_remove(a, g, next);
+		free_resize(a, g, prev, whole);
 	} else if (joins_prev) {
-		free_resize(g, prev, (struct run){prev->run.start, prev->run.blocks + r.blocks});
+		free_resize(a, g, prev, (struct run){prev->run.start, prev->run.blocks + r.blocks});
 	} else if (joins_next) {
-		free_resize(g, next, (struct run){r.start, next->run.blocks + r.blocks});
+		free_resize(a, g, next, (struct run){r.start, next->run.blocks + r.blocks});
 	} else {
 		struct node *n = node_take(g, NODE_RELEASE);
 
@@ -232,7 +241,7 @@ static void free_join(struct alloc *a, struct group *g, struct run r)
 			return;
 		}
 		n->run = r;
-		free_insert(g, n);
+		free_insert(a, g, n);
 	}
 	longest_update(g);
 	atomic_fetch_add(&a->free_blocks, (int64_t)r.blocks);
@@ -343,6 +352,20 @@ static struct node *choose_longest(struct group *g, uint64_t want, struct run *o
 	return n;
 }
 
+/* The smallest fit below LONG_BLOCKS, or else the longest there. */
+static struct node *choose_short(struct group *g, uint64_t want, struct run *out)
+{
+	struct node *n = size_from(g, want);
+
+	if (n == NULL || n->run.blocks >= LONG_BLOCKS) {
+		n = size_from(g, LONG_BLOCKS);
+		n = n != NULL ? RB_PREV(size_tree, &g->free_by_size, n) : RB_MAX(size_tree, &g->free_by_size);
+	}
+	if (n != NULL)
+		*out = (struct run){n->run.start, min_u64(want, n->run.blocks)};
+	return n;
+}
+
 /* --- taking ---------------------------------------------------------------------------------------------------------
  */
 
@@ -379,26 +402,26 @@ static unsigned own_group(unsigned count)
 
 typedef struct node *(*choose_fn)(struct group *g, uint64_t want, struct run *out);
 
-static int take_in(struct group *g, choose_fn choose, uint64_t want, struct run *out)
+static int take_in(struct alloc *a, struct group *g, choose_fn choose, uint64_t want, struct run *out)
 {
 	struct node *n;
 	int err;
 
 	lock_take(&g->lock);
 	n = choose(g, want, out);
-	err = n == NULL ? -ENOSPC : free_cut(g, n, *out);
+	err = n == NULL ? -ENOSPC : free_cut(a, g, n, *out);
 	lock_drop(&g->lock);
 	return err;
 }
 
-static int take_at_goal(struct group *g, uint64_t want, uint64_t goal, struct run *out)
+static int take_at_goal(struct alloc *a, struct group *g, uint64_t want, uint64_t goal, struct run *out)
 {
 	struct node *n;
 	int err;
 
 	lock_take(&g->lock);
 	n = choose_at_goal(g, want, goal, out);
-	err = n == NULL ? -ENOSPC : free_cut(g, n, *out);
+	err = n == NULL ? -ENOSPC : free_cut(a, g, n, *out);
 	lock_drop(&g->lock);
 	return err;
 }
@@ -414,7 +437,7 @@ static int take_whole(struct alloc *a, choose_fn choose, uint64_t want, unsigned
 
 		if (atomic_load_explicit(&g->largest, memory_order_relaxed) < want)
 			continue;
-		err = take_in(g, choose, want, out);
+		err = take_in(a, g, choose, want, out);
 		if (err != -ENOSPC)
 			return err;
 	}
@@ -441,18 +464,42 @@ static int take_longest(struct alloc *a, uint64_t want, struct run *out)
 		}
 		if (best == NULL)
 			return -ENOSPC;
-		err = take_in(best, choose_longest, want, out);
+		err = take_in(a, best, choose_longest, want, out);
 	}
 	return err;
 }
 
-static int find(struct alloc *a, uint64_t want, uint64_t goal, unsigned first, struct run *out)
+/* Only short runs, of the first group that has one. */
+static int take_short(struct alloc *a, uint64_t want, unsigned first, struct run *out)
+{
+	unsigned count = atomic_load(&a->group_count);
+	int err = -ENOSPC;
+
+	for (unsigned k = 0; err == -ENOSPC && k < count; k++) {
+		struct group *g = atomic_load_explicit(&a->groups[(first + k) % count], memory_order_acquire);
+
+		if (atomic_load_explicit(&g->largest, memory_order_relaxed) > 0)
+			err = take_in(a, g, choose_short, want, out);
+	}
+	return err;
+}
+
+/*
+ * keep: long runs that are better left, because the reserve must be of long runs: on a pool whose free space is in
+ * single blocks no checkpoint with a long name's item in it could be written.
+ */
+static int find(struct alloc *a, uint64_t want, uint64_t goal, uint64_t keep, unsigned first, struct run *out)
 {
 	int err = -ENOSPC;
 
+	if (keep > 0 && atomic_load_explicit(&a->long_blocks, memory_order_relaxed) < keep + want + LONG_BLOCKS) {
+		err = take_short(a, want, first, out);
+		if (err != -ENOSPC)
+			return err;
+	}
 	if (goal != 0 && goal < atomic_load(&a->pool_blocks)) {
 		first = group_index(a, goal);
-		err = take_at_goal(group_of(a, goal), want, goal, out);
+		err = take_at_goal(a, group_of(a, goal), want, goal, out);
 	}
 	if (err == -ENOSPC && want >= HUGE_BLOCKS)
 		err = take_whole(a, choose_aligned, want, first, out);
@@ -467,8 +514,9 @@ static bool fails_now(struct alloc *a)
 	       atomic_fetch_sub(&a->fail_in, 1) == 1;
 }
 
-/* floor: free blocks that must be left. */
-static int take(struct alloc *a, uint64_t want, uint64_t goal, uint64_t floor, unsigned first, struct run *out)
+/* floor: free blocks that must be left; keep: of the long runs, better. */
+static int take(struct alloc *a, uint64_t want, uint64_t goal, uint64_t floor, uint64_t keep, unsigned first,
+		struct run *out)
 {
 	uint64_t claimed;
 	int err;
@@ -479,25 +527,31 @@ static int take(struct alloc *a, uint64_t want, uint64_t goal, uint64_t floor, u
 	claimed = claim(a, want, floor);
 	if (claimed == 0)
 		return -ENOSPC;
-	err = find(a, claimed, goal, first, out);
+	err = find(a, claimed, goal, keep, first, out);
 	unclaim(a, err != 0 ? claimed : claimed - out->blocks);
 	return err;
 }
 
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out)
 {
-	return take(a, want, goal, atomic_load(&a->reserve), own_group(atomic_load(&a->group_count)), out);
+	uint64_t reserve = atomic_load(&a->reserve);
+
+	return take(a, want, goal, reserve, reserve, own_group(atomic_load(&a->group_count)), out);
 }
 
 int alloc_take_promised(struct alloc *a, uint64_t want, uint64_t goal, struct run *out)
 {
-	return take(a, want, goal, 0, own_group(atomic_load(&a->group_count)), out);
+	uint64_t floor = atomic_load(&a->checkpoint_reserve);
+
+	return take(a, want, goal, floor, floor, own_group(atomic_load(&a->group_count)), out);
 }
 
 /* From the first group on: what belongs to no file stays together. */
-int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *out)
+int alloc_take_meta(struct alloc *a, uint64_t want, enum alloc_use use, struct run *out)
 {
-	int err = take(a, want, 0, reserved ? 0 : atomic_load(&a->reserve), 0, out);
+	const uint64_t all = atomic_load(&a->reserve), part = atomic_load(&a->checkpoint_reserve);
+	const uint64_t floors[] = {all, part, 0, 0}, keeps[] = {all, part, 0, part};
+	int err = take(a, want, 0, floors[use], keeps[use], 0, out);
 	struct group *g;
 	struct node *n, *clash;
 
@@ -521,12 +575,17 @@ int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *o
 int alloc_take_reserved(struct alloc *a, uint64_t want, uint64_t goal, struct run *out)
 {
 	(void)goal;
-	return alloc_take_meta(a, want, true, out);
+	return alloc_take_meta(a, want, ALLOC_CHECKPOINT, out);
 }
 
 void alloc_fail_take(struct alloc *a, uint64_t n)
 {
 	atomic_store(&a->fail_in, n);
+}
+
+uint64_t alloc_fail_left(const struct alloc *a)
+{
+	return atomic_load(&a->fail_in);
 }
 
 /* --- giving back ----------------------------------------------------------------------------------------------------
@@ -653,7 +712,7 @@ static int mark_meta(struct alloc *a, struct group *g, struct run r)
 	err = nodes_ensure(g, 2);
 	if (err != 0)
 		return err;
-	err = free_cut(g, n, r);
+	err = free_cut(a, g, n, r);
 	assert(err == 0);
 	atomic_fetch_sub(&a->free_blocks, (int64_t)r.blocks);
 	n = node_take(g, NODE_ANY);
@@ -694,7 +753,7 @@ static int mark_parts(struct alloc *a, struct group *g, struct run r)
 			err = share_add(g, part, false);
 		} else {
 			part.blocks = min_u64(part.blocks, run_end(n->run) - at);
-			err = free_cut(g, n, part);
+			err = free_cut(a, g, n, part);
 			if (err == 0)
 				atomic_fetch_sub(&a->free_blocks, (int64_t)part.blocks);
 		}
@@ -815,6 +874,11 @@ void alloc_free(struct alloc *a)
 void alloc_set_reserve(struct alloc *a, uint64_t blocks)
 {
 	atomic_store(&a->reserve, blocks);
+}
+
+void alloc_set_checkpoint_reserve(struct alloc *a, uint64_t blocks)
+{
+	atomic_store(&a->checkpoint_reserve, blocks);
 }
 
 uint64_t alloc_pool_blocks(const struct alloc *a)

@@ -36,17 +36,28 @@ void alloc_free(struct alloc *a);
  * try again (alloc_pending_blocks). -ENOMEM.
  */
 int alloc_take(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
-/* The same for the log and the checkpoint; `reserved` may use the reserve too. */
-int alloc_take_meta(struct alloc *a, uint64_t want, bool reserved, struct run *out);
+/*
+ * The same for the log and the checkpoint. Of the reserve, records that give space back (FREES) may use what the next
+ * checkpoint does not need: else they could use up what it takes to cut the log again.
+ */
+enum alloc_use {
+	ALLOC_PLAIN,
+	ALLOC_FREES,
+	ALLOC_CHECKPOINT,
+	ALLOC_CHECKPOINT_SMALL /* and prefers short runs when there are few long ones */
+};
+int alloc_take_meta(struct alloc *a, uint64_t want, enum alloc_use use, struct run *out);
 /* alloc_take that may use the reserve. */
 int alloc_take_promised(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
-/* alloc_take_meta from the reserve. */
+/* alloc_take_meta for the checkpoint. */
 int alloc_take_reserved(struct alloc *a, uint64_t want, uint64_t goal, struct run *out);
 /* Gives back a run that no record ever named and no key ever reached. */
 void alloc_undo(struct alloc *a, struct run r);
 /* Log and checkpoint space back: a run or a part of one. */
 void alloc_release_meta(struct alloc *a, struct run r);
 void alloc_set_reserve(struct alloc *a, uint64_t blocks);
+/* Of the reserve. */
+void alloc_set_checkpoint_reserve(struct alloc *a, uint64_t blocks);
 uint64_t alloc_pool_blocks(const struct alloc *a);
 uint64_t alloc_free_blocks(struct alloc *a);    /* free or soon free (pending); held ones are not */
 uint64_t alloc_avail_blocks(struct alloc *a);   /* the same without the reserve */
@@ -104,6 +115,8 @@ int alloc_resize_prepare(struct alloc *a, uint64_t pool_blocks);
 
 /* Tests: the n-th take from now on says -ENOSPC, once; 0: none does. */
 void alloc_fail_take(struct alloc *a, uint64_t n);
+/* How many takes are left until it fails; 0: it did. */
+uint64_t alloc_fail_left(const struct alloc *a);
 
 /*
  * fsck: calls each() for every run where the two differ: free in one and not in the other, or other reference counts

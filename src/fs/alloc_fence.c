@@ -63,7 +63,7 @@ static void free_to_held(struct alloc *a, struct group *g, struct run r)
 	while ((n = tree_from(&g->free_by_start, r.start)) != NULL && n->run.start < run_end(r)) {
 		uint64_t from = max_u64(n->run.start, r.start);
 		struct run part = {from, min_u64(run_end(n->run), run_end(r)) - from};
-		int err = free_cut(g, n, part);
+		int err = free_cut(a, g, n, part);
 
 		assert(err == 0);
 		(void)err;

@@ -19,6 +19,8 @@
 #include "fs/alloc.h"
 
 #define GROUPS_MAX 4096u
+/* Runs that any item of log and checkpoint fits in. */
+#define LONG_BLOCKS 32u
 
 /*
  * A run of blocks in one of the maps: free (both trees), meta (by_start), shared (by_start; value is the reference
@@ -63,7 +65,8 @@ struct alloc {
 	bool defer_free;
 	/* Free blocks that nobody has claimed: a taker claims first and looks for a place then. */
 	_Atomic int64_t free_blocks;
-	_Atomic uint64_t pending_blocks, held_blocks, reserve, settled_seq;
+	_Atomic uint64_t pending_blocks, held_blocks, reserve, checkpoint_reserve;
+	_Atomic uint64_t long_blocks; /* free blocks in runs of at least LONG_BLOCKS */
 	_Atomic uint64_t lost_blocks; /* leaked until the next mount because a node could not be had */
 	_Atomic uint64_t fail_in;     /* tests: the take that fails, counted down; 0: none */
 	_Atomic unsigned group_count;
@@ -119,7 +122,7 @@ bool tree_touches(struct start_tree *t, struct run r);
 void space_release(struct alloc *a, struct group *g, struct run r, uint64_t seq);
 /* Takes a part out of a free run. -ENOMEM when it lies in the middle and there is no node. The claim is the caller's.
  */
-int free_cut(struct group *g, struct node *n, struct run r);
+int free_cut(struct alloc *a, struct group *g, struct node *n, struct run r);
 /* Adds a run to free space (and its blocks to what can be claimed), or to the held blocks where there is a fence. */
 void free_add(struct alloc *a, struct group *g, struct run r);
 /* One reference more, by a node of the promised ones or (mount) of fresh ones: -ENOMEM. */

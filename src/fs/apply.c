@@ -295,7 +295,7 @@ static int finish_file(struct fs *fs, struct inode *i)
 	struct extent e;
 	int err = 0;
 
-	walk_account(fs, WALK_INODE_BYTES + xattrs_bytes(i));
+	walk_account(fs, walk_inode_bytes(i));
 	if (acl_rule(i))
 		return damaged(fs, i, acl_rule(i));
 	if (i->type != DT_DIR && i->nlink == 0 && !fs->read_only)

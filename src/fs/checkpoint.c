@@ -32,8 +32,13 @@ struct checkpoint {
 	int error;
 };
 
-static int run_take(struct checkpoint *cp, uint64_t want)
+/*
+ * A run for an item of so many bytes, and more. Where free space is in pieces, items that fit in any block leave the
+ * long runs to those that do not.
+ */
+static int run_take(struct checkpoint *cp, uint32_t item)
 {
+	bool any_block = sizeof(struct m_chunk) + item <= LH_BLOCK_SIZE;
 	struct run r;
 	int err;
 
@@ -46,9 +51,15 @@ static int run_take(struct checkpoint *cp, uint64_t want)
 		cp->runs = bigger;
 		cp->run_room = room;
 	}
-	err = alloc_take_reserved(cp->j->alloc, want, 0, &r);
+	err = alloc_take_meta(cp->j->alloc, cp->j->segment_blocks,
+			      any_block ? ALLOC_CHECKPOINT_SMALL : ALLOC_CHECKPOINT, &r);
 	if (err != 0)
 		return err;
+	/* It is the longest there is. */
+	if (run_bytes(r) < sizeof(struct m_chunk) + item) {
+		alloc_release_meta(cp->j->alloc, r);
+		return -ENOSPC;
+	}
 	cp->runs[cp->run_count++] = r;
 	return 0;
 }
@@ -77,9 +88,9 @@ static void chunk_begin(struct checkpoint *cp, uint32_t index)
 }
 
 /* A run for more items; the chunk so far, if any, is stored. */
-static int chunk_next(struct checkpoint *cp)
+static int chunk_next(struct checkpoint *cp, uint32_t item)
 {
-	int err = run_take(cp, cp->j->segment_blocks);
+	int err = run_take(cp, item);
 
 	if (err != 0)
 		return err;
@@ -101,8 +112,8 @@ static uint64_t chunk_room(const struct checkpoint *cp)
 
 static int item_add(struct checkpoint *cp, const uint8_t *bytes, uint32_t len)
 {
-	while (len > chunk_room(cp)) {
-		int err = chunk_next(cp);
+	if (len > chunk_room(cp)) {
+		int err = chunk_next(cp, len);
 
 		if (err != 0)
 			return err;
@@ -190,7 +201,7 @@ static int log_restart(struct journal *j, struct checkpoint_head *h)
 		if (err != 0 || j->spare_count >= 2)
 			break;
 		lock_drop(&j->lock);
-		err = segment_refill(j, true);
+		err = segment_refill(j, ALLOC_CHECKPOINT);
 		if (err != 0)
 			return err;
 	}
@@ -504,12 +515,14 @@ int journal_make_room(struct journal *j)
 	return err == 0 ? 0 : fail(err, "pool %s: no space left, and a checkpoint could not make any", j->pool->name);
 }
 
-/* One checkpoint, slack for chunks that do not fill their runs, two segments for its log and two for deletes. */
+/* One checkpoint, slack for chunks that do not fill their runs, two segments for its log, and as many for deletes. */
 void journal_size_hint(struct journal *j, uint64_t checkpoint_bytes)
 {
 	uint64_t blocks = (checkpoint_bytes >> LH_BLOCK_SHIFT) + 2;
 
-	blocks += blocks / 16 + 6 * (uint64_t)j->segment_blocks;
-	if (j->alloc != NULL)
-		alloc_set_reserve(j->alloc, blocks);
+	blocks += blocks / 16 + 4 * (uint64_t)j->segment_blocks;
+	if (j->alloc == NULL)
+		return;
+	alloc_set_checkpoint_reserve(j->alloc, blocks);
+	alloc_set_reserve(j->alloc, blocks + 3 * (uint64_t)j->segment_blocks);
 }

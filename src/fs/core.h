@@ -205,8 +205,12 @@ int walk_checkpoint(struct fs *fs, bool clean);
  * operation tries again. No lock held. *tries starts at 0.
  */
 bool walk_made_room(struct fs *fs, int err, unsigned *tries);
+/* The same for an operation that takes space, by an item larger than a block: only when there is space, in pieces. */
+bool walk_joined_room(struct fs *fs, int err, unsigned *tries);
 /* Keeps the running estimate of the next checkpoint's size. */
 void walk_account(struct fs *fs, int64_t bytes);
+/* What an inode takes of it, without names and extents. */
+int64_t walk_inode_bytes(const struct inode *i);
 #define WALK_INODE_BYTES  96
 #define WALK_DIRENT_BYTES 48
 #define WALK_EXTENT_BYTES 48

@@ -153,7 +153,7 @@ void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq)
 	limit_forget(fs, i);
 	i->gone = true;
 	itable_remove(fs, i);
-	walk_account(fs, -WALK_INODE_BYTES - xattrs_bytes(i));
+	walk_account(fs, -walk_inode_bytes(i));
 }
 
 static int reclaim_once(struct fs *fs, struct inode *i)

@@ -152,7 +152,7 @@ static int start_writing(struct journal *j)
 	if (err == 0)
 		err = old_segments_sync(j);
 	while (err == 0 && j->spare_count < 2)
-		err = segment_refill(j, true);
+		err = segment_refill(j, ALLOC_CHECKPOINT);
 	if (err == 0)
 		err = alloc_take_reserved(j->alloc, 1, 0, &block);
 	if (err != 0)

@@ -64,7 +64,7 @@ void segment_free(struct segment *s)
 	free(s);
 }
 
-int segment_refill(struct journal *j, bool reserved)
+int segment_refill(struct journal *j, enum alloc_use use)
 {
 	struct segment *s = calloc(1, sizeof(*s));
 	int err;
@@ -72,7 +72,7 @@ int segment_refill(struct journal *j, bool reserved)
 	lock_assert_not_held(RANK_JOURNAL);
 	if (s == NULL)
 		return -ENOMEM;
-	err = alloc_take_meta(j->alloc, j->segment_blocks, reserved, &s->run);
+	err = alloc_take_meta(j->alloc, j->segment_blocks, use, &s->run);
 	if (err != 0) {
 		free(s);
 		return err;
@@ -475,7 +475,7 @@ int jtxn_commit(struct journal *j, struct jtxn *t, uint64_t *seq)
 		if (likely(err != -EAGAIN))
 			break;
 		lock_drop(&j->lock);
-		err = segment_refill(j, t->frees);
+		err = segment_refill(j, t->frees ? ALLOC_FREES : ALLOC_PLAIN);
 		lock_take(&j->lock);
 		if (err != 0)
 			break;

@@ -118,8 +118,8 @@ static inline uint64_t run_offset(struct run r)
 	return r.start << LH_BLOCK_SHIFT;
 }
 
-/* One more spare segment. reserved: the reserve may be used. No lock held. -ENOSPC, -ENOMEM. */
-int segment_refill(struct journal *j, bool reserved);
+/* One more spare segment, from the reserve as alloc_take_meta says. No lock held. -ENOSPC, -ENOMEM. */
+int segment_refill(struct journal *j, enum alloc_use use);
 void segment_free(struct segment *s);
 /* Gives back the space and memory of all in the queue. No lock held. */
 void segments_release(struct journal *j, struct segment_queue *q);

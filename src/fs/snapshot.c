@@ -237,11 +237,10 @@ static int copy_inode(struct snap *s, struct tree_member *m)
 		err = xattrs_copy(m->inode, m->copy);
 		if (!err)
 			xattrs_record(&s->t, m->copy);
-		s->bytes += xattrs_bytes(m->inode);
 	}
 	if (!err && m->inode->type == DT_REG)
 		err = copy_extents(s, m->inode, m->copy);
-	s->bytes += WALK_INODE_BYTES;
+	s->bytes += walk_inode_bytes(m->copy);
 	return err;
 }
 

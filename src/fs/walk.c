@@ -12,10 +12,12 @@
 #include "fs/limit.h"
 #include "fs/xattr.h"
 
-#define WALK_BATCH      512u        /* items under one lock */
-#define WALK_HINT_BYTES (256 << 10) /* how far the estimate may drift before the journal hears of it */
-#define ROOM_TRIES      3u
-#define WALK_FLUSH      (64u << 10) /* bytes of items handed over at once */
+#define WALK_BATCH        512u        /* items under one lock */
+#define WALK_HINT_BYTES   (256 << 10) /* how far the estimate may drift before the journal hears of it */
+#define ROOM_TRIES        3u
+#define WALK_TARGET_BYTES 24u
+#define ROOM_SCATTERED    64u         /* blocks: a log segment or two */
+#define WALK_FLUSH        (64u << 10) /* bytes of items handed over at once */
 
 struct walker {
 	struct fs *fs;
@@ -144,6 +146,19 @@ bool walk_made_room(struct fs *fs, int err, unsigned *tries)
 	if (!fs->has_thread || pthread_equal(pthread_self(), fs->thread))
 		return walk_checkpoint(fs, false) == 0;
 	return journal_make_room(fs->journal) == 0;
+}
+
+bool walk_joined_room(struct fs *fs, int err, unsigned *tries)
+{
+	return unlikely(err == -ENOSPC) && alloc_avail_blocks(fs->alloc) >= ROOM_SCATTERED &&
+	       walk_made_room(fs, err, tries);
+}
+
+int64_t walk_inode_bytes(const struct inode *i)
+{
+	int64_t target = i->type == DT_LNK ? (int64_t)(WALK_TARGET_BYTES + i->target_len) : 0;
+
+	return WALK_INODE_BYTES + xattrs_bytes(i) + target;
 }
 
 /* The hint is said again when it has moved on by a step; who crosses it says it. */

@@ -197,7 +197,7 @@ static void the_reserve_is_for_the_log_only(void **state)
 	while (alloc_take(a, 64, 0, &r) == 0)
 		taken += r.blocks;
 	assert_int_equal(taken, 898);
-	assert_int_equal(alloc_take_meta(a, 4, false, &r), -ENOSPC);
+	assert_int_equal(alloc_take_meta(a, 4, ALLOC_PLAIN, &r), -ENOSPC);
 	assert_int_equal(alloc_take_reserved(a, 4, 0, &r), 0);
 	assert_int_equal(r.blocks, 4);
 	assert_int_equal(alloc_free_blocks(a), 96);
