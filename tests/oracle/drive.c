@@ -333,6 +333,10 @@ static int64_t run_path(struct drive *d, const struct fsop *op, uint32_t *crc)
 		return fs_checkpoint(d->fs);
 	case OP_MKNOD:
 		return fs_mknod(d->fs, who, a, op->mode, S_ISCHR(op->mode) ? op->off : 0);
+	case OP_SNAPSHOT:
+		return fs_snapshot(d->fs, who, a, b, false);
+	case OP_SNAPSHOT_DELETE:
+		return fs_snapshot_delete(d->fs, who, a);
 	case OP_XATTR_SET:
 	case OP_XATTR_GET:
 	case OP_XATTR_LIST:

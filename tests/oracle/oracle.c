@@ -53,7 +53,7 @@ void node_clear(struct onode *n)
 	memset(n, 0, sizeof(*n));
 }
 
-static unsigned node_new(struct oracle *o, uint32_t mode)
+unsigned oracle_node_new(struct oracle *o, uint32_t mode)
 {
 	unsigned k = 0;
 
@@ -74,7 +74,7 @@ struct oracle *oracle_new(bool history)
 	o->family = must_alloc(NULL, sizeof(*o->family));
 	*o->next_cell = 1;
 	*o->family = 1;
-	node_new(o, S_IFDIR | 0755);
+	oracle_node_new(o, S_IFDIR | 0755);
 	o->node[0].nlink = 2;
 	return o;
 }
@@ -125,7 +125,7 @@ void oracle_free(struct oracle *o)
 }
 
 /* Without a name and without a handle a node is no more. */
-static void node_settle(struct oracle *o, unsigned k)
+void oracle_node_settle(struct oracle *o, unsigned k)
 {
 	if (o->node[k].nlink == 0 && o->node[k].opens == 0)
 		node_clear(&o->node[k]);
@@ -138,7 +138,7 @@ void oracle_close_all(struct oracle *o)
 			continue;
 		o->h[s].open = false;
 		o->node[o->h[s].node].opens--;
-		node_settle(o, o->h[s].node);
+		oracle_node_settle(o, o->h[s].node);
 	}
 }
 
@@ -200,7 +200,7 @@ static struct oentry *entry_find(const struct onode *dir, const char *name)
 	return NULL;
 }
 
-static void entry_add(struct onode *dir, const char *name, unsigned node)
+void oracle_entry_add(struct onode *dir, const char *name, unsigned node)
 {
 	dir->entry = must_alloc(dir->entry, ++dir->entries * sizeof(dir->entry[0]));
 	memset(&dir->entry[dir->entries - 1], 0, sizeof(dir->entry[0]));
@@ -292,12 +292,30 @@ int oracle_find(const struct oracle *o, const struct fs_cred *c, const char *pat
 	return p.slash && !S_ISDIR(o->node[*node].mode) ? -ENOTDIR : 0;
 }
 
+void oracle_entry_remove(struct onode *dir, const char *name)
+{
+	entry_remove(dir, entry_find(dir, name));
+}
+
+int oracle_place(const struct oracle *o, const struct fs_cred *c, const char *path, unsigned *dir,
+		 char name[FS_NAME_MAX + 1], unsigned *node)
+{
+	struct place p;
+	int err = walk(o, c, path, false, &p, node);
+
+	if (err)
+		return err;
+	*dir = p.dir;
+	memcpy(name, p.name, sizeof(p.name));
+	return p.last != NAME ? -EEXIST : p.err;
+}
+
 /* --- making ----------------------------------------------------------------------------------------------------------
  */
 
 static unsigned make(struct oracle *o, const struct fs_cred *c, unsigned dir, uint32_t mode)
 {
-	unsigned k = node_new(o, mode);
+	unsigned k = oracle_node_new(o, mode);
 	struct onode *n = &o->node[k], *d = &o->node[dir];
 
 	n->uid = c->uid;
@@ -315,7 +333,7 @@ static unsigned make(struct oracle *o, const struct fs_cred *c, unsigned dir, ui
 
 static void make_name(struct oracle *o, const struct place *p, unsigned k)
 {
-	entry_add(&o->node[p->dir], p->name, k);
+	oracle_entry_add(&o->node[p->dir], p->name, k);
 	o->node[k].nlink = 1;
 	if (S_ISDIR(o->node[k].mode)) {
 		o->node[k].nlink = 2;
@@ -459,7 +477,7 @@ static int64_t do_close(struct oracle *o, const struct fsop *op)
 
 	o->h[op->h].open = false;
 	o->node[node].opens--;
-	node_settle(o, node);
+	oracle_node_settle(o, node);
 	return 0;
 }
 
@@ -475,7 +493,7 @@ static void unname(struct oracle *o, unsigned dir, unsigned node)
 		n->nlink = 0;
 		o->node[dir].nlink--;
 	}
-	node_settle(o, node);
+	oracle_node_settle(o, node);
 }
 
 static int64_t do_remove(struct oracle *o, const struct fsop *op, bool directory)
@@ -531,7 +549,7 @@ static int64_t link_node(struct oracle *o, const struct fs_cred *c, unsigned nod
 	err = may_add(&o->node[p.dir], c);
 	if (err)
 		return err;
-	entry_add(&o->node[p.dir], p.name, node);
+	oracle_entry_add(&o->node[p.dir], p.name, node);
 	o->node[node].nameless = false;
 	o->node[node].nlink++;
 	return 0;
@@ -648,7 +666,7 @@ static int64_t do_rename(struct oracle *o, const struct fsop *op)
 			entry_find(&o->node[to.dir], to.name)->node = old;
 			unname(o, to.dir, new);
 		} else {
-			entry_add(&o->node[to.dir], to.name, old);
+			oracle_entry_add(&o->node[to.dir], to.name, old);
 		}
 	}
 	reparent(o, old, from.dir, to.dir);
@@ -794,7 +812,9 @@ static bool ready(const struct oracle *o, const struct fsop *op)
 
 static int64_t move_blocks(struct oracle *o, const struct fsop *op)
 {
-	return S_ISDIR(o->node[o->h[op->h].node].mode) ? -EISDIR : 0;
+	if (S_ISDIR(o->node[o->h[op->h].node].mode))
+		return -EISDIR;
+	return op->kind == OP_DEFRAGMENT && !o->h[op->h].writable ? -EBADF : 0;
 }
 
 static int64_t run(struct oracle *o, const struct fsop *op, uint32_t *crc)
@@ -868,8 +888,9 @@ static int64_t run(struct oracle *o, const struct fsop *op, uint32_t *crc)
 	case OP_SEEK:
 		return data_seek(o, op);
 	case OP_SNAPSHOT:
+		return snapshot_take(o, op);
 	case OP_SNAPSHOT_DELETE:
-		return -EOPNOTSUPP;
+		return snapshot_delete(o, op);
 	case OP_DIRECT:
 		return data_direct(o, op);
 	case FSOP_KINDS:

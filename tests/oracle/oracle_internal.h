@@ -41,6 +41,7 @@ struct oxattr {
 
 struct onode {
 	bool used;
+	bool snapshot; /* the top of one */
 	uint32_t mode, uid, gid;
 	unsigned nlink, opens;
 	unsigned parent; /* of a directory */
@@ -93,6 +94,17 @@ int64_t data_seek(struct oracle *o, const struct fsop *op);
 int64_t data_direct(struct oracle *o, const struct fsop *op);
 void data_cut(struct oracle *o, struct onode *n, uint64_t size);
 void data_synced(struct oracle *o, struct onode *n);
+
+#define NO_NODE UINT32_MAX
+unsigned oracle_node_new(struct oracle *o, uint32_t mode);
+void oracle_node_settle(struct oracle *o, unsigned k);
+void oracle_entry_add(struct onode *dir, const char *name, unsigned node);
+void oracle_entry_remove(struct onode *dir, const char *name);
+/* The directory of a path, its last name, and what that is; -EEXIST when it is no name. For root. */
+int oracle_place(const struct oracle *o, const struct fs_cred *c, const char *path, unsigned *dir,
+		 char name[FS_NAME_MAX + 1], unsigned *node);
+int64_t snapshot_take(struct oracle *o, const struct fsop *op);
+int64_t snapshot_delete(struct oracle *o, const struct fsop *op);
 
 enum { MAY_X = 1, MAY_W = 2, MAY_R = 4 };
 int oracle_may(const struct onode *n, const struct fs_cred *c, unsigned want);
