@@ -502,7 +502,8 @@ static void device_gone(void *pin)
 	(void)pin;
 }
 
-int x_direct(struct fs *fs, const char *path, int c, size_t len, uint64_t off)
+int x_direct_during(struct fs *fs, const char *path, int c, size_t len, uint64_t off,
+		    int (*change)(struct fs_handle *h, const struct fs_caller *who))
 {
 	static const struct lease_pin_ops pin_ops = {.drain = device_drain, .gone = device_gone};
 	static const struct lease_session_ops session_ops;
@@ -520,12 +521,19 @@ int x_direct(struct fs *fs, const char *path, int c, size_t len, uint64_t off)
 	err = x_open(fs, path, O_RDWR, &h);
 	if (!err) {
 		err = fs_lease_get(h, &who, &args, &lease);
+		if (!err && change)
+			err = change(h, &who);
 		if (!err)
 			err = fs_commit(h, &who, off, len);
 		fs_close(h, who.session, 1);
 	}
 	lease_session_close(who.session);
 	return err;
+}
+
+int x_direct(struct fs *fs, const char *path, int c, size_t len, uint64_t off)
+{
+	return x_direct_during(fs, path, c, len, off, NULL);
 }
 
 int x_sync(struct fs *fs)

@@ -51,6 +51,9 @@ int x_clone(struct fs *fs, const char *from, const char *to, uint64_t from_off, 
 int x_relocate(struct fs *fs, const char *path, uint64_t off, uint64_t len);
 /* By a WRITE lease and its memory; committed. */
 int x_direct(struct fs *fs, const char *path, int c, size_t len, uint64_t off);
+/* The same; between grant and commit a change of the holder's own, after which its device writes again (L5). */
+int x_direct_during(struct fs *fs, const char *path, int c, size_t len, uint64_t off,
+		    int (*change)(struct fs_handle *h, const struct fs_caller *who));
 int x_sync(struct fs *fs);
 extern const struct fs_caller x_root;
 

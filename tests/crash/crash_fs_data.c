@@ -74,7 +74,8 @@ static int relocate(struct fs *fs)
 
 static void writes(void **state)
 {
-	const struct fscrash c = {"write", prepare, {write_hole, x_sync, write_hole_again}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "write", .prepare = prepare, .op = {write_hole, x_sync, write_hole_again}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -82,7 +83,8 @@ static void writes(void **state)
 
 static void appends(void **state)
 {
-	const struct fscrash c = {"append", prepare, {append, append_blocks, x_sync}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "append", .prepare = prepare, .op = {append, append_blocks, x_sync}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -90,7 +92,8 @@ static void appends(void **state)
 
 static void writes_in_place(void **state)
 {
-	const struct fscrash c = {"inplace", prepare, {in_place, x_sync}, "/f", -1, 0};
+	const struct fscrash c = {
+	    .name = "inplace", .prepare = prepare, .op = {in_place, x_sync}, .mixed = "/f", .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -98,7 +101,8 @@ static void writes_in_place(void **state)
 
 static void truncates(void **state)
 {
-	const struct fscrash c = {"truncate", prepare, {cut, grow, x_sync, cut}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "truncate", .prepare = prepare, .op = {cut, grow, x_sync, cut}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -106,7 +110,8 @@ static void truncates(void **state)
 
 static void punches(void **state)
 {
-	const struct fscrash c = {"punch", prepare, {punch, x_sync, write_hole, punch}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "punch", .prepare = prepare, .op = {punch, x_sync, write_hole, punch}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -114,7 +119,10 @@ static void punches(void **state)
 
 static void preallocates(void **state)
 {
-	const struct fscrash c = {"preallocate", prepare, {preallocate, write_unwritten, x_sync}, NULL, -1, 0};
+	const struct fscrash c = {.name = "preallocate",
+				  .prepare = prepare,
+				  .op = {preallocate, write_unwritten, x_sync},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -122,7 +130,10 @@ static void preallocates(void **state)
 
 static void clones(void **state)
 {
-	const struct fscrash c = {"clone", prepare, {clone, x_sync, copy_on_write, copy_on_write_g, cut}, NULL, -1, 0};
+	const struct fscrash c = {.name = "clone",
+				  .prepare = prepare,
+				  .op = {clone, x_sync, copy_on_write, copy_on_write_g, cut},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -136,7 +147,11 @@ static int unlink_g(struct fs *fs)
 /* The blocks are the file's own again; until that is durable (msync) they must not change under the other. */
 static void writes_to_what_was_shared(void **state)
 {
-	const struct fscrash c = {"unshared", prepare, {clone, x_sync, unlink_g, copy_on_write, x_sync}, "/f", -1, 0};
+	const struct fscrash c = {.name = "unshared",
+				  .prepare = prepare,
+				  .op = {clone, x_sync, unlink_g, copy_on_write, x_sync},
+				  .mixed = "/f",
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -154,7 +169,11 @@ static int direct_inside(struct fs *fs)
 /* L28: what a commit has returned for is durable. L30: before it nothing past the end shows. */
 static void commits_past_the_end(void **state)
 {
-	const struct fscrash c = {"commit", prepare, {direct_past_end, x_sync, clone, direct_past_end}, NULL, -1, 9};
+	const struct fscrash c = {.name = "commit",
+				  .prepare = prepare,
+				  .op = {direct_past_end, x_sync, clone, direct_past_end},
+				  .checkpoint_at = -1,
+				  .durable = 9};
 
 	(void)state;
 	fscrash_run(&c);
@@ -162,7 +181,12 @@ static void commits_past_the_end(void **state)
 
 static void commits_inside(void **state)
 {
-	const struct fscrash c = {"commit-inside", prepare, {direct_inside, x_sync}, "/f", -1, 1};
+	const struct fscrash c = {.name = "commit-inside",
+				  .prepare = prepare,
+				  .op = {direct_inside, x_sync},
+				  .mixed = "/f",
+				  .checkpoint_at = -1,
+				  .durable = 1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -170,7 +194,8 @@ static void commits_inside(void **state)
 
 static void relocates(void **state)
 {
-	const struct fscrash c = {"relocate", prepare, {relocate, x_sync, clone, relocate}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "relocate", .prepare = prepare, .op = {relocate, x_sync, clone, relocate}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -277,10 +302,22 @@ static int write_into_zeroes(struct fs *fs)
 	return x_write(fs, "/f", 'z', B + 100, 2 * B);
 }
 
+static int own_collapse(struct fs_handle *h, const struct fs_caller *who)
+{
+	return fs_allocate(h, who, FALLOC_FL_COLLAPSE_RANGE, B, 2 * B);
+}
+/* All blocks are alike, so that what the collapse alone leaves is a mix of before and after, too. */
+static int collapse_under_own_lease(struct fs *fs)
+{
+	return x_direct_during(fs, "/f", 'O', B + 16, B + 8, own_collapse);
+}
+
 static void collapses_and_inserts(void **state)
 {
-	const struct fscrash c = {
-	    "shift", prepare_letters, {collapse, x_sync, insert, collapse, x_sync, insert}, NULL, -1, 0};
+	const struct fscrash c = {.name = "shift",
+				  .prepare = prepare_letters,
+				  .op = {collapse, x_sync, insert, collapse, x_sync, insert},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -289,31 +326,42 @@ static void collapses_and_inserts(void **state)
 /* Bytes stored in place after a remap show at the place of then, never at that of before. */
 static void writes_to_what_moved(void **state)
 {
-	const struct fscrash shifted = {"shifted-inplace",
-					prepare_letters,
-					{collapse, in_place_words, x_sync, insert, in_place_words},
-					"/f",
-					-1,
-					0};
-	const struct fscrash swapped = {"swapped-inplace",
-					prepare_letters,
-					{exchange, in_place_words, x_sync, exchange_within, in_place_words},
-					"/f",
-					-1,
-					0};
-	const struct fscrash direct = {
-	    "shifted-direct", prepare_letters, {collapse, direct_inside, x_sync}, "/f", -1, 2};
+	const struct fscrash shifted = {.name = "shifted-inplace",
+					.prepare = prepare_letters,
+					.op = {collapse, in_place_words, x_sync, insert, in_place_words},
+					.mixed = "/f",
+					.checkpoint_at = -1};
+	const struct fscrash swapped = {.name = "swapped-inplace",
+					.prepare = prepare_letters,
+					.op = {exchange, in_place_words, x_sync, exchange_within, in_place_words},
+					.mixed = "/f",
+					.checkpoint_at = -1};
+	const struct fscrash direct = {.name = "shifted-direct",
+				       .prepare = prepare_letters,
+				       .op = {collapse, direct_inside, x_sync},
+				       .mixed = "/f",
+				       .checkpoint_at = -1,
+				       .durable = 2};
+	const struct fscrash own = {.name = "shifted-own",
+				    .prepare = prepare,
+				    .op = {collapse_under_own_lease, x_sync},
+				    .mixed = "/f",
+				    .checkpoint_at = -1,
+				    .durable = 1};
 
 	(void)state;
 	fscrash_run(&shifted);
 	fscrash_run(&swapped);
 	fscrash_run(&direct);
+	fscrash_run(&own);
 }
 
 static void exchanges(void **state)
 {
-	const struct fscrash c = {"exchange", prepare_letters, {exchange, x_sync, exchange_within, exchange}, NULL, -1,
-				  0};
+	const struct fscrash c = {.name = "exchange",
+				  .prepare = prepare_letters,
+				  .op = {exchange, x_sync, exchange_within, exchange},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -321,12 +369,21 @@ static void exchanges(void **state)
 
 static void zeroes_ranges(void **state)
 {
-	const struct fscrash whole = {
-	    "zero", prepare_letters, {zero_blocks, x_sync, write_into_zeroes, zero_past_end}, NULL, -1, 0};
-	const struct fscrash filled = {
-	    "zero-filled", prepare_letters, {zero_blocks, write_into_zeroes, x_sync}, NULL, -1, 0};
-	const struct fscrash shared = {"zero-shared", prepare_letters, {clone, zero_blocks, x_sync}, NULL, -1, 0};
-	const struct fscrash parts = {"zero-edges", prepare_letters, {zero_unaligned, x_sync}, "/f", -1, 0};
+	const struct fscrash whole = {.name = "zero",
+				      .prepare = prepare_letters,
+				      .op = {zero_blocks, x_sync, write_into_zeroes, zero_past_end},
+				      .checkpoint_at = -1};
+	const struct fscrash filled = {.name = "zero-filled",
+				       .prepare = prepare_letters,
+				       .op = {zero_blocks, write_into_zeroes, x_sync},
+				       .checkpoint_at = -1};
+	const struct fscrash shared = {
+	    .name = "zero-shared", .prepare = prepare_letters, .op = {clone, zero_blocks, x_sync}, .checkpoint_at = -1};
+	const struct fscrash parts = {.name = "zero-edges",
+				      .prepare = prepare_letters,
+				      .op = {zero_unaligned, x_sync},
+				      .mixed = "/f",
+				      .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&whole);
@@ -338,7 +395,11 @@ static void zeroes_ranges(void **state)
 /* The edges are data, the rest goes whole. */
 static void punches_with_edges(void **state)
 {
-	const struct fscrash c = {"punch-edges", prepare_letters, {punch_unaligned, x_sync}, "/f", -1, 0};
+	const struct fscrash c = {.name = "punch-edges",
+				  .prepare = prepare_letters,
+				  .op = {punch_unaligned, x_sync},
+				  .mixed = "/f",
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -346,7 +407,11 @@ static void punches_with_edges(void **state)
 
 static void unshares(void **state)
 {
-	const struct fscrash c = {"unshare", prepare_letters, {clone, unshare, in_place_words, x_sync}, "/f", -1, 0};
+	const struct fscrash c = {.name = "unshare",
+				  .prepare = prepare_letters,
+				  .op = {clone, unshare, in_place_words, x_sync},
+				  .mixed = "/f",
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -354,9 +419,12 @@ static void unshares(void **state)
 
 static void dedupes_and_copies(void **state)
 {
-	const struct fscrash same = {
-	    "dedupe", prepare_letters, {dedupe, x_sync, write_into_zeroes, dedupe_again}, NULL, -1, 0};
-	const struct fscrash all = {"copy", prepare_letters, {copy_all, x_sync, unlink_g}, NULL, -1, 0};
+	const struct fscrash same = {.name = "dedupe",
+				     .prepare = prepare_letters,
+				     .op = {dedupe, x_sync, write_into_zeroes, dedupe_again},
+				     .checkpoint_at = -1};
+	const struct fscrash all = {
+	    .name = "copy", .prepare = prepare_letters, .op = {copy_all, x_sync, unlink_g}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&same);

@@ -195,8 +195,10 @@ static int unlink_linked(struct fs *fs)
 
 static void making(void **state)
 {
-	const struct fscrash c = {"making", prepare, {create_x, mkdir_n, symlink_s, x_sync, create_y, chmod_d},
-				  NULL,     -1,      0};
+	const struct fscrash c = {.name = "making",
+				  .prepare = prepare,
+				  .op = {create_x, mkdir_n, symlink_s, x_sync, create_y, chmod_d},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -204,8 +206,10 @@ static void making(void **state)
 
 static void linking_and_unlinking(void **state)
 {
-	const struct fscrash c = {"unlink", prepare, {link_l, unlink_a, x_sync, unlink_l, mkdir_n, rmdir_n},
-				  NULL,     -1,      0};
+	const struct fscrash c = {.name = "unlink",
+				  .prepare = prepare,
+				  .op = {link_l, unlink_a, x_sync, unlink_l, mkdir_n, rmdir_n},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -213,7 +217,8 @@ static void linking_and_unlinking(void **state)
 
 static void renaming(void **state)
 {
-	const struct fscrash c = {"rename", prepare, {move_a, x_sync, replace_b, move_dir}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "rename", .prepare = prepare, .op = {move_a, x_sync, replace_b, move_dir}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -221,7 +226,8 @@ static void renaming(void **state)
 
 static void exchanging(void **state)
 {
-	const struct fscrash c = {"exchange", prepare, {exchange, x_sync, exchange}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "exchange", .prepare = prepare, .op = {exchange, x_sync, exchange}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -229,7 +235,8 @@ static void exchanging(void **state)
 
 static void unlinking_what_is_open(void **state)
 {
-	const struct fscrash c = {"orphan", prepare, {unlink_open, x_sync}, NULL, -1, 0};
+	const struct fscrash c = {
+	    .name = "orphan", .prepare = prepare, .op = {unlink_open, x_sync}, .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -237,7 +244,8 @@ static void unlinking_what_is_open(void **state)
 
 static void making_around_a_checkpoint(void **state)
 {
-	const struct fscrash c = {"checkpoint", prepare, {create_x, unlink_a, mkdir_n, x_sync}, NULL, 2, 0};
+	const struct fscrash c = {
+	    .name = "checkpoint", .prepare = prepare, .op = {create_x, unlink_a, mkdir_n, x_sync}, .checkpoint_at = 2};
 
 	(void)state;
 	fscrash_run(&c);
@@ -245,7 +253,10 @@ static void making_around_a_checkpoint(void **state)
 
 static void attributes(void **state)
 {
-	const struct fscrash c = {"xattr", prepare, {set_small, replace_small, x_sync, remove_small}, NULL, -1, 0};
+	const struct fscrash c = {.name = "xattr",
+				  .prepare = prepare,
+				  .op = {set_small, replace_small, x_sync, remove_small},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -254,8 +265,10 @@ static void attributes(void **state)
 /* Values that are two items, and records larger than what a segment has left. */
 static void large_attributes(void **state)
 {
-	const struct fscrash c = {"xattr-64K", prepare, {set_big, x_sync, replace_big, set_small, remove_big},
-				  NULL,        -1,      0};
+	const struct fscrash c = {.name = "xattr-64K",
+				  .prepare = prepare,
+				  .op = {set_big, x_sync, replace_big, set_small, remove_big},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -263,8 +276,10 @@ static void large_attributes(void **state)
 
 static void attributes_around_a_checkpoint(void **state)
 {
-	const struct fscrash c = {
-	    "xattr-checkpoint", prepare, {set_small, set_big, replace_small, remove_big}, NULL, 2, 0};
+	const struct fscrash c = {.name = "xattr-checkpoint",
+				  .prepare = prepare,
+				  .op = {set_small, set_big, replace_small, remove_big},
+				  .checkpoint_at = 2};
 
 	(void)state;
 	fscrash_run(&c);
@@ -273,8 +288,10 @@ static void attributes_around_a_checkpoint(void **state)
 static void acls(void **state)
 {
 	const struct fscrash c = {
-	    "acl", prepare, {set_access_acl, set_default_acl, x_sync, chmod_d, create_x, mkdir_n, remove_access_acl},
-	    NULL,  -1,      0};
+	    .name = "acl",
+	    .prepare = prepare,
+	    .op = {set_access_acl, set_default_acl, x_sync, chmod_d, create_x, mkdir_n, remove_access_acl},
+	    .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -282,7 +299,10 @@ static void acls(void **state)
 
 static void special_files(void **state)
 {
-	const struct fscrash c = {"mknod", prepare, {make_fifo, make_device, x_sync, replace_by_fifo}, NULL, -1, 0};
+	const struct fscrash c = {.name = "mknod",
+				  .prepare = prepare,
+				  .op = {make_fifo, make_device, x_sync, replace_by_fifo},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -290,8 +310,10 @@ static void special_files(void **state)
 
 static void exchanging_unlike_things(void **state)
 {
-	const struct fscrash c = {"exchange-dir", prepare, {exchange_file_and_dir, x_sync, exchange_file_and_dir},
-				  NULL,           -1,      0};
+	const struct fscrash c = {.name = "exchange-dir",
+				  .prepare = prepare,
+				  .op = {exchange_file_and_dir, x_sync, exchange_file_and_dir},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -299,8 +321,10 @@ static void exchanging_unlike_things(void **state)
 
 static void files_without_a_name(void **state)
 {
-	const struct fscrash c = {"tmpfile", prepare, {tmpfile_linked, tmpfile_dropped, x_sync, unlink_linked},
-				  NULL,      -1,      0};
+	const struct fscrash c = {.name = "tmpfile",
+				  .prepare = prepare,
+				  .op = {tmpfile_linked, tmpfile_dropped, x_sync, unlink_linked},
+				  .checkpoint_at = -1};
 
 	(void)state;
 	fscrash_run(&c);
@@ -308,7 +332,10 @@ static void files_without_a_name(void **state)
 
 static void a_file_without_a_name_around_a_checkpoint(void **state)
 {
-	const struct fscrash c = {"tmpfile-checkpoint", prepare, {tmpfile_linked, unlink_linked, x_sync}, NULL, 1, 0};
+	const struct fscrash c = {.name = "tmpfile-checkpoint",
+				  .prepare = prepare,
+				  .op = {tmpfile_linked, unlink_linked, x_sync},
+				  .checkpoint_at = 1};
 
 	(void)state;
 	fscrash_run(&c);
