@@ -58,7 +58,9 @@ static void checkpoint_read(const struct m_checkpoint *m, struct checkpoint_head
 
 static const char *checkpoint_log_check(const struct checkpoint_head *h, uint64_t pool_blocks)
 {
-	if (h->must_seq == UINT64_MAX || h->log_seq > h->must_seq + 1)
+	if (h->must_seq > FORMAT_NUMBER_MAX || h->log_generation > FORMAT_NUMBER_MAX)
+		return "3.1j number of a record or generation out of range";
+	if (h->log_seq > h->must_seq + 1)
 		return "3.1j log starts behind what it must hold";
 	if ((h->flags & CHECKPOINT_CLEAN) != 0) {
 		if (h->log_block != 0 || h->log_blocks != 0 || h->log_seq != h->must_seq + 1)
@@ -98,7 +100,7 @@ const char *checkpoint_decode(const void *block, uint64_t at, const struct super
 	checkpoint_read(&m, &h);
 	if (memcmp(h.uuid, super->uuid, sizeof(h.uuid)) != 0 || h.block != at)
 		return "3.1c checkpoint of another pool or place";
-	if (h.number < 1 || h.chunk_number < 1 || h.chunk_number > h.number)
+	if (h.number < 1 || h.number > FORMAT_NUMBER_MAX || h.chunk_number < 1 || h.chunk_number > h.number)
 		return "3.1d checkpoint number";
 	if ((h.flags & ~(uint64_t)CHECKPOINT_CLEAN) != 0)
 		return "3.1e unknown checkpoint flag";

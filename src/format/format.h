@@ -32,6 +32,7 @@
 #define FORMAT_XATTR_PIECE_MAX    32768u /* bytes of a value in one item */
 #define FORMAT_XATTR_VALUE_MAX    65536u
 #define FORMAT_ROOT_INO           1u
+#define FORMAT_NUMBER_MAX         ((uint64_t)INT64_MAX - 1) /* of records, generations and checkpoints */
 #define FORMAT_ITEM_MIN           16u
 #define FORMAT_ITEM_MAX           65528u
 

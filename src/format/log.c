@@ -166,7 +166,7 @@ const char *link_decode(const void *record, const struct record_head *head, uint
 	if (!check_run(le64_to(m.ln_start), le32_to(m.ln_blocks), pool_blocks) ||
 	    le32_to(m.ln_blocks) > FORMAT_SEGMENT_BLOCKS_MAX)
 		return "5.3b linked segment outside the pool";
-	if (le64_to(m.ln_generation) < head->generation ||
+	if (le64_to(m.ln_generation) < head->generation || le64_to(m.ln_generation) > FORMAT_NUMBER_MAX ||
 	    (le64_to(m.ln_generation) == head->generation) != (le64_to(m.ln_salt) == head->salt))
 		return "5.3c generation of the linked segment";
 	if (le32_to(m.ln_zero) != 0)

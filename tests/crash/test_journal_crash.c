@@ -84,6 +84,18 @@ static int act_unmount(struct crash_ctx *c, struct pool *p)
 	return err != 0 ? err : rig_checkpoint(&c->rig, true);
 }
 
+/* The second one changes nothing: the checkpoint that is there is confirmed. */
+static int act_unmount_unchanged(struct crash_ctx *c, struct pool *p)
+{
+	int err = ops(c, p, c->before + 1, c->before + c->ops);
+
+	if (err == 0)
+		err = rig_checkpoint(&c->rig, false);
+	if (err == 0 && !journal_unchanged(c->rig.j))
+		err = -EINVAL;
+	return err != 0 ? err : journal_checkpoint(c->rig.j, NULL, NULL, true);
+}
+
 static int setup(struct pool *p, void *ctx)
 {
 	struct crash_ctx *c = ctx;
@@ -243,6 +255,8 @@ static void a_clean_unmount_survives_a_crash_at_any_event(void **state)
 	(void)state;
 	run("journal-unmount", POOL_CACHE_FLUSH, act_unmount, 5, 0, 2);
 	run("journal-unmount-msync", POOL_MSYNC, act_unmount, 5, 0, 2);
+	run("journal-unmount-unchanged", POOL_CACHE_FLUSH, act_unmount_unchanged, 5, 0, 2);
+	run("journal-unmount-unchanged-msync", POOL_MSYNC, act_unmount_unchanged, 5, 0, 2);
 }
 
 int main(void)

@@ -292,6 +292,10 @@ static void each_rule_of_the_checkpoint_header_is_found(void **state)
 	expect_none(HEAD_WITH(h.bytes = 0; h.items = 0; h.chunks = 0; h.chunk_start = 0; h.chunk_blocks = 0));
 	expect_rule(HEAD_WITH(h.log_seq = 1012), "3.1j");
 	expect_rule(HEAD_WITH(h.must_seq = UINT64_MAX), "3.1j");
+	expect_rule(HEAD_WITH(h.must_seq = INT64_MAX), "3.1j");
+	expect_none(HEAD_WITH(h.must_seq = INT64_MAX - 1));
+	expect_rule(HEAD_WITH(h.log_generation = INT64_MAX), "3.1j");
+	expect_rule(HEAD_WITH(h.number = INT64_MAX), "3.1d");
 	checkpoint_encode(&head_good, (struct m_checkpoint *)block);
 	block[0] ^= 1;
 	expect_rule(checkpoint_decode(block, 100, &super_good, &out), "3.1a");
@@ -812,6 +816,9 @@ static void each_rule_of_a_link_is_found(void **state)
 	to.salt = 0x1111;
 	expect_rule(link_read(&to), "5.3c");
 	to.generation = 2;
+	expect_rule(link_read(&to), "5.3c");
+	to.generation = INT64_MAX;
+	to.salt = 5;
 	expect_rule(link_read(&to), "5.3c");
 	link_encode(&record_good, &good, &m);
 	h.length = 88;
