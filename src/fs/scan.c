@@ -69,7 +69,8 @@ static int super_missing(struct scan *s, const char *rule, uint64_t pool_blocks)
 	const struct scan_at at = {0, 0, 0};
 	struct super copy;
 
-	if (super_decode(block_at(s, pool_blocks - 1, 1), 1, pool_blocks, &copy) == NULL)
+	if (block_probe(s, pool_blocks - 1, 1) == 0 &&
+	    super_decode(block_at(s, pool_blocks - 1, 1), 1, pool_blocks, &copy) == NULL)
 		return damaged(s, rule, &at, "but its copy in the last block is good");
 	s->rule = rule;
 	snprintf(s->damage, sizeof(s->damage), "format %s (at block 0 offset 0)", rule);
@@ -82,8 +83,10 @@ static void copy_check(struct scan *s)
 {
 	const void *bytes = block_at(s, s->super.blocks - 1, 1);
 	struct super copy;
-	const char *rule = super_decode(bytes, 1, s->super.blocks, &copy);
+	const char *rule = "2.2a copy of the superblock cannot be read";
 
+	if (block_probe(s, s->super.blocks - 1, 1) == 0)
+		rule = super_decode(bytes, 1, s->super.blocks, &copy);
 	if (rule == NULL && (memcmp(copy.uuid, s->super.uuid, sizeof(copy.uuid)) != 0 ||
 			     copy.blocks != s->super.blocks || copy.created_ns != s->super.created_ns ||
 			     copy.compat != s->super.compat || copy.ro_compat != s->super.ro_compat))
@@ -105,8 +108,6 @@ static int super_read(struct scan *s)
 	if (pool_blocks < 2)
 		return fail(-EUCLEAN, "pool %s: shorter than two blocks", s->pool->name);
 	err = block_probe(s, 0, 1);
-	if (err == 0)
-		err = block_probe(s, pool_blocks - 1, 1);
 	if (err != 0)
 		return err;
 	rule = super_decode(block_at(s, 0, 1), 0, pool_blocks, &s->super);
@@ -117,9 +118,6 @@ static int super_read(struct scan *s)
 	s->have_super = true;
 	if (s->ops->super != NULL)
 		s->ops->super(s->ctx, &s->super, 0, block_at(s, 0, 1));
-	err = block_probe(s, s->super.blocks - 1, 1);
-	if (err != 0)
-		return err;
 	copy_check(s);
 	return 0;
 }
