@@ -548,6 +548,39 @@ static void a_caller_who_does_not_wait_starts_the_break(void **state)
 	holder_close(&o);
 }
 
+/* L7: all of them have the same time, and who does not answer is forced. */
+static void holders_that_do_not_answer_are_forced(void **state)
+{
+	struct rig *r = *state;
+	struct fs_caller who = r->root;
+	static struct holder o[40];
+	uint64_t began = clock_now_ns();
+	struct fs_handle *h;
+	char path[32];
+
+	who.deadline_ns = 100 * NS_PER_MS;
+	mkdirs(r, "/t");
+	for (unsigned k = 0; k < 40; k++) {
+		snprintf(path, sizeof(path), "/t/f%u", k);
+		rig_file(r, path, 'f', 2 * BLK);
+		holder_open(&o[k], r, path, false);
+		holder_get(&o[k], LEASE_WRITE, 0, 2 * BLK);
+		memset(pin_at(&o[k].pin, BLK), 'D', BLK);
+	}
+	assert_int_equal(fs_snapshot(r->fs, &who, "/t", "/s", true), 0);
+	assert_true(clock_now_ns() - began < 40 * 100 * NS_PER_MS);
+	for (unsigned k = 0; k < 40; k++) {
+		assert_int_equal(o[k].recalls, 1);
+		assert_int_equal(o[k].revokes, 1);
+		assert_null(pin_at(&o[k].pin, 0));
+		snprintf(path, sizeof(path), "/s/f%u", k);
+		h = rig_open(r, path, O_RDONLY);
+		rig_expect(r, h, 'D', BLK, BLK);
+		fs_close(h, NULL, 0);
+		holder_close(&o[k]);
+	}
+}
+
 struct loop {
 	struct holder o;
 	pthread_t thread;
@@ -843,6 +876,7 @@ int main(void)
 	    CASE(direct_writers_are_recalled_and_their_bytes_belong_to_it),
 	    CASE(readers_stay_and_own_writers_are_not_told),
 	    CASE(a_caller_who_does_not_wait_starts_the_break),
+	    CASE(holders_that_do_not_answer_are_forced),
 	    CASE(holders_that_ask_again_in_a_loop_do_not_starve_it),
 	    CASE(random_changes_never_show),
 	    CASE(a_point_in_time_among_many_writers),
