@@ -9,6 +9,7 @@
 #include "base/busguard.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -17,7 +18,8 @@
 
 #include "base/types.h"
 
-#define LINE 64u
+#define LINE   64u
+#define PASSED INT_MIN /* marks a signal that went on to the handler before ours */
 
 struct window {
 	sigjmp_buf env;
@@ -31,8 +33,6 @@ static _Thread_local const void *last_fault __attribute__((tls_model("initial-ex
 
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous;
-/* Somebody installed himself behind us and calls us for what is not his: then it is nobody's. */
-static _Thread_local bool passing __attribute__((tls_model("initial-exec")));
 
 /* [at, at + unit) is what the kernel says is bad; unit is a page for a machine check. */
 static bool hits(const void *start, size_t len, uintptr_t at, uintptr_t unit)
@@ -44,16 +44,21 @@ static bool hits(const void *start, size_t len, uintptr_t at, uintptr_t unit)
 
 static void pass_on(int sig, siginfo_t *si, void *uc)
 {
-	bool handled = !passing;
+	struct window *w = innermost;
+	/* Who installed himself behind us may call us for what is not his: then it is nobody's. The kernel says 0 here.
+	 */
+	bool handled = si->si_errno != PASSED;
 
-	passing = true;
+	/* The application's handler may jump out of the window for good. */
+	innermost = NULL;
+	si->si_errno = PASSED;
 	if (handled && previous.sa_flags & SA_SIGINFO)
 		previous.sa_sigaction(sig, si, uc);
 	else if (handled && previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
 		previous.sa_handler(sig);
 	else
 		handled = false;
-	passing = false;
+	innermost = w;
 	if (!handled) {
 		/* Back to the instruction, which faults again and ends the process with the right signal. */
 		sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);

@@ -463,6 +463,76 @@ static void a_dax_device_is_described_by_sysfs(void **state)
 	assert_int_equal(place_devdax(in_dir("dax"), &size, &align), -EIO);
 }
 
+/* A pool in use gets longer and shorter; its memory never moves. */
+static void a_pool_changes_its_size_in_place(void **state)
+{
+	static char shm_path[64];
+	const char *paths[] = {NULL, in_dir("sized"), shm_path};
+
+	(void)state;
+	snprintf(shm_path, sizeof(shm_path), "/dev/shm/leasehold-sized-%ld", (long)getpid());
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		struct pool *p = must_create(paths[i], 16 * MIB);
+		const uint8_t *base = p->base;
+		struct stat st;
+
+		pool_store(p, 16 * MIB - 4, "here", 4);
+		assert_int_equal(pool_resize(p, 48 * MIB), 0);
+		assert_ptr_equal(p->base, base);
+		assert_int_equal(pool_size(p), 48 * MIB);
+		assert_int_equal(fstat(p->fd, &st), 0);
+		assert_int_equal(st.st_size, 48 * MIB);
+		assert_memory_equal(pool_at(p, 16 * MIB - 4, 8), "here\0\0\0\0", 8);
+		pool_store(p, 48 * MIB - 4, "last", 4);
+		assert_int_equal(pool_sync(p, 48 * MIB - 4096, 4096), 0);
+		assert_int_equal(pool_resize(p, 20 * MIB), 0);
+		assert_int_equal(fstat(p->fd, &st), 0);
+		assert_int_equal(st.st_size, 20 * MIB);
+		/* What was cut comes back as zeroes. */
+		assert_int_equal(pool_resize(p, 48 * MIB), 0);
+		assert_memory_equal(pool_at(p, 48 * MIB - 4, 4), "\0\0\0\0", 4);
+		assert_memory_equal(pool_at(p, 16 * MIB - 4, 4), "here", 4);
+		assert_int_equal(pool_resize(p, 16 * MIB - 4096), -EINVAL);
+		assert_int_equal(pool_resize(p, 20 * MIB + 1), -EINVAL);
+		assert_int_equal(pool_resize(p, round_up_u64(p->room, MIB) + MIB),
+				 p->room < POOL_SIZE_MAX ? -ENOMEM : -EINVAL);
+		assert_int_equal(pool_size(p), 48 * MIB);
+		pool_close(p);
+		if (paths[i])
+			unlink(paths[i]);
+	}
+}
+
+/* The thread's first fault is remembered until somebody asks; reads say it at once. */
+static void memory_that_fails_is_told(void **state)
+{
+	struct pool *p = must_create(NULL, 16 * MIB);
+	uint8_t buf[8192];
+	uint64_t off;
+
+	(void)state;
+	assert_int_equal(ftruncate(p->fd, (off_t)(8 * MIB)), 0);
+	assert_int_equal(pool_read(p, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(pool_read(p, 8 * MIB - 4096, buf, sizeof(buf)), -EIO);
+	assert_says("8388608");
+	assert_int_equal(pool_probe(p, 0, 16 * MIB), -EIO);
+	assert_int_equal(pool_equal(p, 0, 9 * MIB, 4096), -EIO);
+	assert_int_equal(pool_equal(p, 0, MIB, 4096), 1);
+	pool_store(p, MIB, "good", 4);
+	assert_int_equal(pool_fault(p), 0);
+	pool_store(p, 9 * MIB, "bad", 3);
+	pool_zero(p, 10 * MIB, 4096);
+	assert_true(pool_faulted(p, &off));
+	assert_int_equal(off / 4096, 9 * MIB / 4096);
+	assert_int_equal(pool_fault(p), -EIO);
+	assert_int_equal(pool_fault(p), 0);
+	pool_copy(p, 2 * MIB, 11 * MIB, 4096);
+	assert_int_equal(pool_sync(p, 2 * MIB, 4096), -EIO);
+	assert_int_equal(pool_sync(p, 2 * MIB, 4096), 0);
+	assert_int_equal(pool_publish(p, 12 * MIB, le64_of(1)), -EIO);
+	pool_close(p);
+}
+
 static void classes_and_kinds_have_names(void **state)
 {
 	assert_string_equal(pool_class_name(POOL_CACHE_FLUSH), "cache-flush");
@@ -512,6 +582,8 @@ int main(void)
 	    cmocka_unit_test(two_opens_in_one_process_exclude_each_other_too),
 	    cmocka_unit_test(populate_gives_a_memfd_all_its_memory),
 	    cmocka_unit_test(a_dax_device_is_described_by_sysfs),
+	    cmocka_unit_test(a_pool_changes_its_size_in_place),
+	    cmocka_unit_test(memory_that_fails_is_told),
 	    cmocka_unit_test(classes_and_kinds_have_names),
 	};
 
