@@ -114,12 +114,32 @@ static struct inode_attr attr_after(const struct clone *c, const struct batch *x
 	return a;
 }
 
+/* I1: what the record names a second time is durable first, also bytes written in place that nobody has synced. */
+static void source_flush(const struct clone *c, const struct batch *x)
+{
+	struct range dirty = {c->src->dirty_off, c->src->dirty_end};
+	uint64_t b = x->piece.first;
+	struct extent e;
+
+	dirty = range_cut(dirty, block_range(x->piece.first, x->piece.end - x->piece.first));
+	if (range_empty(dirty))
+		return;
+	while (source_next(c, &b, x->piece.end, &e)) {
+		struct range part = range_cut(block_range(e.off, e.blocks), dirty);
+
+		if (!range_empty(part))
+			journal_data(c->fs->journal, block_bytes(e.start) + (part.start - block_bytes(e.off)),
+				     part.end - part.start);
+	}
+}
+
 static void batch_items(const struct clone *c, const struct batch *x, struct jtxn *t)
 {
 	struct extmap_walk w;
 	uint64_t b = x->piece.first;
 	struct extent e;
 
+	source_flush(c, x);
 	jtxn_inode(t, &c->src->attr);
 	jtxn_inode(t, &x->attr);
 	while (!t->error && x->converts && source_next(c, &b, x->piece.end, &e)) {

@@ -421,7 +421,7 @@ static bool overlap(uint64_t a, uint64_t b, uint64_t len)
 }
 
 /* Blocks of src at s become those of dst at d, shared. */
-static void share(struct onode *dst, uint64_t d, struct onode *src, uint64_t s, uint64_t len)
+static void share(struct oracle *o, struct onode *dst, uint64_t d, struct onode *src, uint64_t s, uint64_t len)
 {
 	uint64_t count = (len + B - 1) / B;
 
@@ -431,7 +431,9 @@ static void share(struct onode *dst, uint64_t d, struct onode *src, uint64_t s, 
 
 		if (!from || !from->v)
 			continue;
+		/* I1: it is durable before the record that names it again. */
 		from->was_shared = true;
+		from->durable = o->time;
 		to = block_add(dst, d / B + k);
 		from = block_find(src, s / B + k);
 		*to = *from;
@@ -470,7 +472,7 @@ int64_t data_clone(struct oracle *o, const struct fsop *op)
 	if (len == 0)
 		return 0;
 	grow(o, dst, op->off);
-	share(dst, op->off, src, op->off2, len);
+	share(o, dst, op->off, src, op->off2, len);
 	written(dst, op);
 	grow(o, dst, op->off + len);
 	return 0;
@@ -499,7 +501,7 @@ int64_t data_dedupe(struct oracle *o, const struct fsop *op)
 	for (uint64_t i = 0; i < op->len; i++)
 		if (byte_at(dst, op->off + i) != byte_at(src, op->off2 + i))
 			return 1;
-	share(dst, op->off, src, op->off2, op->len);
+	share(o, dst, op->off, src, op->off2, op->len);
 	return 0;
 }
 
@@ -599,7 +601,7 @@ int64_t data_copy(struct oracle *o, const struct fsop *op)
 			n = left;
 		if (n) {
 			grow(o, dst, d);
-			share(dst, d, src, s, n);
+			share(o, dst, d, src, s, n);
 			grow(o, dst, d + n);
 		} else {
 			n = into && into == d % B ? min_u64(left, B - into) : left;
