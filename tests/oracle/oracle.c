@@ -536,19 +536,19 @@ static int64_t link_node(struct oracle *o, const struct fs_cred *c, unsigned nod
 
 	if (err)
 		return err;
-	if (S_ISDIR(o->node[node].mode))
-		return -EPERM;
 	if (p.last != NAME || there != NONE)
 		return -EEXIST;
 	if (p.err)
 		return p.err;
 	if (p.slash)
 		return -ENOENT;
-	if (o->node[node].nlink == 0 && (o->node[node].no_link || !o->node[node].nameless))
-		return -ENOENT;
 	err = may_add(&o->node[p.dir], c);
 	if (err)
 		return err;
+	if (S_ISDIR(o->node[node].mode))
+		return -EPERM;
+	if (o->node[node].nlink == 0 && (o->node[node].no_link || !o->node[node].nameless))
+		return -ENOENT;
 	oracle_entry_add(&o->node[p.dir], p.name, node);
 	o->node[node].nameless = false;
 	o->node[node].nlink++;
@@ -586,39 +586,35 @@ static int rename_check(const struct oracle *o, const struct fs_cred *c, const s
 	bool moves = from->dir != to->dir;
 	int err;
 
+	/* The kernel's order. */
+	if (b && (flags & RENAME_NOREPLACE))
+		return -EEXIST;
+	if ((flags & RENAME_EXCHANGE) && to->slash && !S_ISDIR(b->mode))
+		return -ENOTDIR;
+	if (!S_ISDIR(a->mode) && (from->slash || (to->slash && !(flags & RENAME_EXCHANGE))))
+		return -ENOTDIR;
 	if (moves && S_ISDIR(a->mode) && below(o, to->dir, old))
 		return -EINVAL;
-	if (moves && b && S_ISDIR(b->mode) && (flags & RENAME_EXCHANGE) && below(o, from->dir, new))
-		return -EINVAL;
+	if (moves && b && S_ISDIR(b->mode) && below(o, from->dir, new))
+		return flags & RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
 	if (o->node[to->dir].nlink == 0)
 		return -ENOENT;
 	err = may_delete(&o->node[from->dir], a, c);
+	if (!err)
+		err = b ? may_delete(&o->node[to->dir], b, c) : may_add(&o->node[to->dir], c);
 	if (err)
 		return err;
-	if (!b) {
-		err = may_add(&o->node[to->dir], c);
-	} else if (flags & RENAME_NOREPLACE) {
-		return -EEXIST;
-	} else {
-		err = may_delete(&o->node[to->dir], b, c);
-		if (!err && (flags & RENAME_EXCHANGE) && moves && S_ISDIR(b->mode))
-			err = oracle_may(b, c, MAY_W);
-		if (!err && !(flags & RENAME_EXCHANGE)) {
-			if (S_ISDIR(a->mode) && !S_ISDIR(b->mode))
-				return -ENOTDIR;
-			if (!S_ISDIR(a->mode) && S_ISDIR(b->mode))
-				return -EISDIR;
-			if (b->entries)
-				return -ENOTEMPTY;
-		}
+	if (b && !(flags & RENAME_EXCHANGE)) {
+		if (S_ISDIR(a->mode) && !S_ISDIR(b->mode))
+			return -ENOTDIR;
+		if (!S_ISDIR(a->mode) && S_ISDIR(b->mode))
+			return -EISDIR;
 	}
-	if (!err && moves && S_ISDIR(a->mode))
+	if (moves && S_ISDIR(a->mode))
 		err = oracle_may(a, c, MAY_W);
-	if (!err && from->slash && !S_ISDIR(a->mode))
-		err = -ENOTDIR;
-	if (!err && to->slash && !S_ISDIR(a->mode) && !(flags & RENAME_EXCHANGE))
-		err = -ENOTDIR;
-	return err;
+	if (!err && moves && (flags & RENAME_EXCHANGE) && S_ISDIR(b->mode))
+		err = oracle_may(b, c, MAY_W);
+	return !err && b && !(flags & RENAME_EXCHANGE) && b->entries ? -ENOTEMPTY : err;
 }
 
 static void reparent(struct oracle *o, unsigned node, unsigned from, unsigned to)
@@ -648,7 +644,7 @@ static int64_t do_rename(struct oracle *o, const struct fsop *op)
 	if (from.last != NAME || to.last != NAME)
 		return (op->flags & RENAME_NOREPLACE) && to.last != NAME ? -EEXIST : -EBUSY;
 	if (from.err || old == NONE)
-		return from.err ? from.err : -ENOENT;
+		return from.err ? from.err : to.err == -EACCES ? -EACCES : -ENOENT;
 	if (to.err || (new == NONE && (op->flags & RENAME_EXCHANGE)))
 		return to.err ? to.err : -ENOENT;
 	if (old == new && !(op->flags & RENAME_NOREPLACE))

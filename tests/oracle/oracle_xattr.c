@@ -40,7 +40,7 @@ static int may_read(const struct onode *n, const struct fs_cred *c, const char *
 	case SPACE_SECURITY:
 		return 0;
 	case SPACE_NONE:
-		return -EOPNOTSUPP;
+		return oracle_may(n, c, MAY_R) ? -EACCES : -EOPNOTSUPP;
 	}
 	return 0;
 }
@@ -58,16 +58,13 @@ static int may_change(const struct onode *n, const struct fs_cred *c, const char
 	case SPACE_SECURITY:
 		return c->uid ? -EPERM : 0;
 	case SPACE_NONE:
-		return -EOPNOTSUPP;
+		return oracle_may(n, c, MAY_W) ? -EACCES : -EOPNOTSUPP;
 	}
 	return 0;
 }
 
-/* The name is looked at first. */
 static int find(const struct oracle *o, const struct fsop *op, unsigned *node)
 {
-	if (space_of(fsop_xattr[op->name]) == SPACE_NONE)
-		return -EOPNOTSUPP;
 	return oracle_find(o, &fsop_caller[op->who].cred, fsop_path[op->a], true, node);
 }
 
