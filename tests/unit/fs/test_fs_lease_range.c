@@ -225,6 +225,43 @@ static void l10_dedupe_compares_what_was_written_before_the_release(void **state
 	bench_close(&b);
 }
 
+struct waiting_dedupe {
+	struct bench *b;
+	int result;
+};
+
+static void *dedupe_main(void *ctx)
+{
+	struct waiting_dedupe *d = ctx;
+
+	d->result = fs_dedupe_range(d->b->g, 0, d->b->f, 0, 4 * BLK, &d->b->r->root);
+	return NULL;
+}
+
+/* The same, by a call that waits: it ends with the answer. */
+static void l10_a_dedupe_that_waited_finds_the_difference(void **state)
+{
+	struct bench b;
+	struct waiting_dedupe d = {.b = &b};
+	struct holder slow;
+	pthread_t t;
+
+	bench_open(&b, state, "/g");
+	rig_fill(b.r, b.g, 'f', N * BLK, 0);
+	holder_open(&slow, b.r, "/f", false);
+	holder_get(&slow, LEASE_WRITE, 0, N * BLK);
+	assert_int_equal(pthread_create(&t, NULL, dedupe_main, &d), 0);
+	while (slow.recalls == 0)
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+	*pin_at(&slow.pin, 2 * BLK) = 'x';
+	assert_int_equal(lease_release(slow.session, slow.lease.lease, RANGE_ALL), 0);
+	pthread_join(t, NULL);
+	assert_int_equal(d.result, 1);
+	rig_expect(b.r, b.g, 'f', N * BLK, 0);
+	holder_close(&slow);
+	bench_close(&b);
+}
+
 static void l1_exchange_breaks_everybody_on_both_sides(void **state)
 {
 	struct bench b;
@@ -529,6 +566,7 @@ int main(void)
 	    T(l1_dedupe_breaks_everybody_at_the_destination),
 	    T(ranges_that_differ_cost_nobody_a_lease),
 	    T(l10_dedupe_compares_what_was_written_before_the_release),
+	    T(l10_a_dedupe_that_waited_finds_the_difference),
 	    T(l1_exchange_breaks_everybody_on_both_sides),
 	    T(l1_exchange_within_one_file_breaks_both_ranges),
 	    T(l1_copy_breaks_as_the_clone_that_it_is),
