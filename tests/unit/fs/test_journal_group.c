@@ -13,10 +13,12 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/types.h"
+#include "pool/hooks.h"
 #include "pool/sim.h"
 #include "rnd.h"
 
@@ -219,6 +221,99 @@ static void the_space_of_a_burst_comes_back(void **state)
 	pool_close(p);
 }
 
+/* --- POOL_MSYNC
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Syncs of the pool, counted, and slow as those of a disk. */
+static _Atomic unsigned syncs;
+static int (*sync_below)(struct pool *p, uint64_t off, uint64_t len);
+
+static int sync_counted(struct pool *p, uint64_t off, uint64_t len)
+{
+	atomic_fetch_add(&syncs, 1);
+	usleep(500);
+	return sync_below(p, off, len);
+}
+
+#define FSYNCS 40u
+
+static void *fsync_run(void *ctx)
+{
+	struct committer *c = ctx;
+
+	for (unsigned k = 1; k <= FSYNCS && c->err == 0; k++) {
+		c->err = rig_set(c->rig, FIRST_INO + c->number, k, false);
+		if (c->err == 0)
+			c->err = journal_sync(c->rig->j);
+	}
+	return NULL;
+}
+
+static void callers_of_fsync_share_their_syncs(void **state)
+{
+	struct committer c[2 * THREADS];
+	pthread_t thread[2 * THREADS];
+	struct pool_hooks hooks;
+	struct pool *p;
+	struct rig r;
+
+	assert_int_equal(sim_create(POOL_SIZE, POOL_MSYNC, NULL, &p), 0);
+	assert_int_equal(rig_format(p), 0);
+	assert_int_equal(rig_open(&r, p, false), 0);
+	hooks = *p->hooks;
+	sync_below = hooks.sync;
+	hooks.sync = sync_counted;
+	p->hooks = &hooks;
+	for (unsigned t = 0; t < ARRAY_LEN(c); t++) {
+		c[t] = (struct committer){.rig = &r, .number = t};
+		assert_int_equal(pthread_create(&thread[t], NULL, fsync_run, &c[t]), 0);
+	}
+	for (unsigned t = 0; t < ARRAY_LEN(c); t++) {
+		pthread_join(thread[t], NULL);
+		assert_int_equal(c[t].err, 0);
+	}
+	print_message("%u fsyncs by %u syncs\n", (unsigned)ARRAY_LEN(c) * FSYNCS, atomic_load(&syncs));
+	assert_true(atomic_load(&syncs) < ARRAY_LEN(c) * FSYNCS / 2);
+	rig_close(&r);
+	pool_close(p);
+}
+
+/* Decision 5: what the medium still shows as another file's is not written over. */
+static void freed_blocks_wait_until_their_record_is_durable(void **state)
+{
+	static const char nothing;
+	struct drained gone = {.proof = (const void *)&nothing, .range = {0, UINT64_MAX}};
+	uint64_t seq, free_before;
+	struct run a, b;
+	struct jtxn t;
+	struct pool *p;
+	struct rig r;
+
+	assert_int_equal(sim_create(POOL_SIZE, POOL_MSYNC, NULL, &p), 0);
+	assert_int_equal(rig_format(p), 0);
+	assert_int_equal(rig_open(&r, p, false), 0);
+	assert_int_equal(alloc_take(r.alloc, 8, 0, &a), 0);
+	free_before = alloc_free_blocks(r.alloc);
+	jtxn_init(&t);
+	jtxn_forget(&t, 77);
+	assert_int_equal(jtxn_commit(r.j, &t, &seq), 0);
+	jtxn_fini(&t);
+	alloc_release(r.alloc, &gone, a, seq);
+	assert_int_equal(alloc_pending_blocks(r.alloc), 8);
+	assert_int_equal(alloc_free_blocks(r.alloc), free_before + 8);
+	/* Nobody gets them now, wherever he would like to be. */
+	assert_int_equal(alloc_take(r.alloc, 8, a.start, &b), 0);
+	assert_true(b.start + b.blocks <= a.start || b.start >= a.start + a.blocks);
+	assert_int_equal(journal_sync(r.j), 0);
+	assert_int_equal(alloc_pending_blocks(r.alloc), 0);
+	alloc_undo(r.alloc, b);
+	assert_int_equal(alloc_take(r.alloc, 8, a.start, &b), 0);
+	assert_int_equal(b.start, a.start);
+	alloc_undo(r.alloc, b);
+	rig_close(&r);
+	pool_close(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +321,8 @@ int main(void)
 	    cmocka_unit_test(thousands_of_records_during_a_checkpoint_are_kept),
 	    cmocka_unit_test(a_log_that_fills_the_pool_during_a_checkpoint_is_refused),
 	    cmocka_unit_test(the_space_of_a_burst_comes_back),
+	    cmocka_unit_test(callers_of_fsync_share_their_syncs),
+	    cmocka_unit_test(freed_blocks_wait_until_their_record_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
