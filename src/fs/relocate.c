@@ -161,11 +161,13 @@ int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *be
 		return i->type == DT_DIR ? -EISDIR : -EINVAL;
 	if (h->fs->read_only)
 		return -EROFS;
-	if (!h->writable)
-		return fail(-EBADF, "defragment needs a handle that is open for writing");
 	rwlock_take_read(&i->lock);
+	if (!h->writable && who->cred.uid != 0 && who->cred.uid != i->attr.uid)
+		err = fail(-EBADF, "defragment needs a handle that is open for writing, the owner or root");
 	pieces = count_pieces(i, &blocks);
 	rwlock_drop(&i->lock);
+	if (err)
+		return err;
 	if (pieces > 1)
 		err = defragment(h, who, pieces, blocks);
 	rwlock_take_read(&i->lock);

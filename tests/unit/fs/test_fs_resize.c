@@ -11,6 +11,7 @@
 
 #include "base/crc.h"
 #include "format/format.h"
+#include "fs/core.h"
 #include "rnd.h"
 
 static char pool_path[64];
@@ -425,6 +426,29 @@ static void poisoned_memory_loses_its_bytes_and_nothing_else(void **state)
 	rig_free(&r);
 }
 
+/* format 4.11c. */
+static void too_many_bad_runs_are_refused(void **state)
+{
+	struct fs *fs;
+	struct rig r;
+
+	(void)state;
+	assert_int_equal(rig_new(&r, 64 * MIB), 0);
+	for (unsigned k = 0; k <= 4096; k++) {
+		struct jtxn t;
+		uint64_t seq;
+
+		jtxn_init(&t);
+		jtxn_bad(&t, (struct run){5000 + 2 * k, 1}, false);
+		assert_int_equal(jtxn_commit(r.fs->journal, &t, &seq), 0);
+		jtxn_fini(&t);
+	}
+	fs_abandon(r.fs);
+	assert_int_equal(fs_mount(r.pool, &r.mount, &fs), -EUCLEAN);
+	assert_non_null(strstr(fail_text(), "4.11c"));
+	pool_close(r.pool);
+}
+
 /* --- defragment ----------------------------------------------------------------------------------------------------
  */
 
@@ -636,6 +660,7 @@ int main(void)
 	    cmocka_unit_test(resizing_beside_traffic),
 	    cmocka_unit_test_setup_teardown(good_memory_is_given_up_without_loss, rig_setup, rig_teardown),
 	    cmocka_unit_test(poisoned_memory_loses_its_bytes_and_nothing_else),
+	    cmocka_unit_test(too_many_bad_runs_are_refused),
 	    cmocka_unit_test_setup_teardown(a_scattered_file_becomes_one_run, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(a_full_pool_defragments_what_it_can, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(content_stays_under_readers_and_writers, rig_setup, rig_teardown),
