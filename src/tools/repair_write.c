@@ -320,6 +320,8 @@ int repair_write(struct repair *r)
 	if (!pool_has_uuid(&w.super) && getrandom(w.super.uuid, sizeof(w.super.uuid), 0) < 0)
 		return fail(-EIO, "no random numbers for the pool's identity");
 	w.number = old->number + 1;
+	if (anew && (w.number >= (uint64_t)INT64_MAX || r->next_ino >= (uint64_t)INT64_MAX))
+		return fail(-EOVERFLOW, "pool %s: numbers of checkpoints are used up", w.pool->name);
 	w.buf = calloc(FORMAT_CHUNK_BLOCKS_MAX, LH_BLOCK_SIZE);
 	if (w.buf == NULL)
 		return -ENOMEM;

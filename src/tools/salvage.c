@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The walk over a damaged pool: superblock, root word, checkpoint header and chunks. The log is in salvage_log.c. */
+/* The walk over a damaged pool: root word, checkpoint header and chunks. */
 #include "tools/salvage.h"
 
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/crc.h"
 #include "base/error.h"
 #include "tools/mend.h"
 
@@ -40,35 +39,66 @@ void salvage_meta(struct salvage *s, uint64_t start, uint64_t blocks, const char
 		s->error = -ENOMEM;
 }
 
-const void *salvage_block(const struct salvage *s, uint64_t block, uint64_t blocks)
+/* Frees it with the walk, or at once when there is no memory. */
+static bool copy_keep(struct salvage *s, void *copy)
 {
-	return pool_at(s->pool, block << LH_BLOCK_SHIFT, blocks << LH_BLOCK_SHIFT);
-}
-
-void *salvage_copy(struct salvage *s, const void *bytes, uint64_t len)
-{
-	void *copy;
-
-	if (s->copy_count == COPIES_MAX)
-		return NULL;
 	if (s->copy_count == s->copy_room) {
 		uint64_t room = s->copy_room == 0 ? 16 : s->copy_room * 2;
 		void **bigger = reallocarray(s->copies, room, sizeof(*bigger));
 
-		if (bigger == NULL)
-			return s->error = -ENOMEM, NULL;
+		if (bigger == NULL) {
+			free(copy);
+			s->error = -ENOMEM;
+			return false;
+		}
 		s->copies = bigger;
 		s->copy_room = room;
 	}
-	copy = malloc(len);
-	if (copy == NULL)
-		return s->error = -ENOMEM, NULL;
-	memcpy(copy, bytes, len);
 	s->copies[s->copy_count++] = copy;
+	return true;
+}
+
+void *salvage_copy(struct salvage *s, const void *bytes, uint64_t len)
+{
+	void *copy = s->copy_count < COPIES_MAX ? malloc(len) : NULL;
+
+	if (copy == NULL) {
+		s->error = s->copy_count < COPIES_MAX ? -ENOMEM : s->error;
+		return NULL;
+	}
+	memcpy(copy, bytes, len);
+	return copy_keep(s, copy) ? copy : NULL;
+}
+
+/* Memory that cannot be read is full of zeroes, which no verifier accepts. The copies are a cache: s stays what it is.
+ */
+static const void *blocks_copy(const struct salvage *s, uint64_t block, uint64_t blocks)
+{
+	static uint8_t zeroes[(uint64_t)FORMAT_SEGMENT_BLOCKS_MAX * LH_BLOCK_SIZE]; /* without memory: all of it */
+	uint8_t *copy = calloc(blocks, LH_BLOCK_SIZE);
+	struct salvage *cache = (struct salvage *)s;
+
+	if (copy == NULL || !copy_keep(cache, copy)) {
+		cache->error = -ENOMEM;
+		return zeroes;
+	}
+	for (uint64_t i = 0; i < blocks; i++) {
+		uint64_t off = (block + i) << LH_BLOCK_SHIFT;
+
+		if (pool_read(s->pool, off, copy + (i << LH_BLOCK_SHIFT), LH_BLOCK_SIZE) != 0)
+			memset(copy + (i << LH_BLOCK_SHIFT), 0, LH_BLOCK_SIZE);
+	}
 	return copy;
 }
 
-static uint64_t blocks_of(const struct salvage *s)
+const void *salvage_block(const struct salvage *s, uint64_t block, uint64_t blocks)
+{
+	uint64_t off = block << LH_BLOCK_SHIFT, len = blocks << LH_BLOCK_SHIFT;
+
+	return pool_probe(s->pool, off, len) == 0 ? pool_at(s->pool, off, len) : blocks_copy(s, block, blocks);
+}
+
+uint64_t salvage_blocks(const struct salvage *s)
 {
 	return s->pool->size >> LH_BLOCK_SHIFT;
 }
@@ -93,7 +123,7 @@ void salvage_scan(struct salvage *s)
 {
 	static const char magics[3][9] = {
 	    [SALVAGE_HEAD] = "LHCHKPT1", [SALVAGE_CHUNK] = "LHCHUNK1", [SALVAGE_SEGMENT] = "LHLOGSEG"};
-	uint64_t end = blocks_of(s) - 1;
+	uint64_t end = salvage_blocks(s) - 1;
 
 	if (s->scanned)
 		return;
@@ -108,170 +138,6 @@ void salvage_scan(struct salvage *s)
 				found_add(s, block, (enum salvage_kind)k);
 		}
 	}
-}
-
-/* --- superblock ----------------------------------------------------------------------------------------------------
- */
-
-static bool super_mended(struct salvage *s, uint64_t block, uint32_t copy, struct super *out)
-{
-	void *bytes = salvage_copy(s, salvage_block(s, block, 1), LH_BLOCK_SIZE);
-
-	return bytes != NULL && mend_super(bytes, copy, blocks_of(s)) &&
-	       super_decode(bytes, copy, blocks_of(s), out) == NULL;
-}
-
-/* The copy of a pool whose length is not known: in the last block, or the last one that says that it lies there. */
-static bool copy_find(struct salvage *s, struct super *out, uint64_t *where)
-{
-	for (uint64_t block = blocks_of(s) - 1; block > 0; block--) {
-		const uint8_t *bytes = salvage_block(s, block, 1);
-
-		if (super_magic(bytes) && super_decode(bytes, 1, block + 1, out) == NULL && out->blocks == block + 1) {
-			*where = block;
-			return true;
-		}
-	}
-	*where = blocks_of(s) - 1;
-	return super_mended(s, *where, 1, out);
-}
-
-/* Whether the copy of this superblock lies where a pool of so many blocks has it. */
-static bool size_fits(const struct salvage *s, const struct super *of, uint64_t blocks)
-{
-	struct super copy;
-
-	return blocks >= FORMAT_POOL_BLOCKS_MIN && blocks <= blocks_of(s) &&
-	       super_decode(salvage_block(s, blocks - 1, 1), 1, blocks_of(s), &copy) == NULL && copy.blocks == blocks &&
-	       memcmp(copy.uuid, of->uuid, sizeof(copy.uuid)) == 0;
-}
-
-/* 2.4: the pool's size when its word is wrong. One bit of it, what the copy says, what mkfs made, or what is there. */
-static uint64_t size_find(struct salvage *s, const struct super *of, uint64_t word)
-{
-	struct super copy;
-	uint64_t where;
-
-	for (unsigned bit = 0; bit < 64; bit++) {
-		uint64_t other = word ^ (uint64_t)1 << bit, blocks = of->made_blocks;
-
-		if (other != 0 && size_decode(le64_of(other), of->uuid, blocks_of(s), &blocks) != NULL)
-			continue;
-		if (size_fits(s, of, blocks))
-			return blocks;
-	}
-	if (copy_find(s, &copy, &where) && memcmp(copy.uuid, of->uuid, sizeof(copy.uuid)) == 0)
-		return copy.blocks;
-	return of->made_blocks <= blocks_of(s) ? of->made_blocks : blocks_of(s);
-}
-
-/* What a superblock says whose crc is right, whatever else is wrong. */
-static bool super_fields(struct salvage *s, const void *block, struct super *out)
-{
-	struct m_words w;
-	struct m_super m;
-	const char *rule;
-
-	memcpy(&m, block, sizeof(m));
-	memcpy(&w, (const uint8_t *)block + FORMAT_ROOT_OFFSET, sizeof(w));
-	if (!super_magic(block) || le32_to(m.sb_crc) != crc32c(0, &m, offsetof(struct m_super, sb_crc)) ||
-	    le32_to(m.sb_version) != FORMAT_VERSION || le32_to(m.sb_block_size) != LH_BLOCK_SIZE)
-		return false;
-	*out = (struct super){.compat = le64_to(m.sb_compat),
-			      .ro_compat = le64_to(m.sb_ro_compat),
-			      .incompat = le64_to(m.sb_incompat),
-			      .made_blocks = le64_to(m.sb_blocks),
-			      .blocks = le64_to(m.sb_blocks),
-			      .created_ns = (int64_t)le64_to(m.sb_created_ns)};
-	memcpy(out->uuid, m.sb_uuid, sizeof(out->uuid));
-	if (out->made_blocks < FORMAT_POOL_BLOCKS_MIN)
-		return false;
-	if (le64_to(w.wd_size) == 0)
-		return true;
-	/* A word whose check is right says more blocks than there are: a pool that was cut. */
-	rule = size_decode(w.wd_size, out->uuid, UINT64_MAX, &out->blocks);
-	if (rule != NULL)
-		out->blocks = size_find(s, out, le64_to(w.wd_size));
-	return true;
-}
-
-/* Neither superblock nor copy: a checkpoint header still names the pool. */
-static bool super_guess(struct salvage *s)
-{
-	uint64_t best = 0;
-
-	salvage_scan(s);
-	for (uint64_t i = 0; i < s->found_count; i++) {
-		struct super guess = {.blocks = blocks_of(s), .made_blocks = blocks_of(s)};
-		struct checkpoint_head h;
-		struct m_checkpoint m;
-
-		if (s->found[i].kind != SALVAGE_HEAD)
-			continue;
-		memcpy(&m, salvage_block(s, s->found[i].block, 1), sizeof(m));
-		memcpy(guess.uuid, m.cp_uuid, sizeof(guess.uuid));
-		if (checkpoint_decode(salvage_block(s, s->found[i].block, 1), s->found[i].block, &guess, &h) != NULL ||
-		    h.must_seq < best)
-			continue;
-		best = h.must_seq;
-		s->super = guess;
-		s->super_from = SUPER_GUESS;
-	}
-	return s->super_from == SUPER_GUESS;
-}
-
-static void copy_look(struct salvage *s)
-{
-	const struct scan_at at = {s->super.blocks - 1, 0, 0};
-	struct super copy;
-	const char *rule;
-
-	if (s->super.blocks > blocks_of(s)) {
-		s->copy_bad = true;
-		return; /* 2.1f was told */
-	}
-	rule = super_decode(salvage_block(s, at.block, 1), 1, s->super.blocks, &copy);
-	if (rule == NULL && (memcmp(copy.uuid, s->super.uuid, sizeof(copy.uuid)) != 0 ||
-			     copy.blocks != s->super.blocks || copy.created_ns != s->super.created_ns ||
-			     copy.compat != s->super.compat || copy.ro_compat != s->super.ro_compat))
-		rule = "2.2a copy of the superblock differs";
-	s->copy_bad = rule != NULL;
-	if (rule != NULL && s->ops->copy_damaged != NULL)
-		s->ops->copy_damaged(s->ctx, rule);
-	if (rule == NULL && s->ops->super != NULL)
-		s->ops->super(s->ctx, &copy, 1, salvage_block(s, at.block, 1));
-}
-
-static int super_find(struct salvage *s)
-{
-	const struct scan_at at = {0, 0, 0};
-	const char *rule = super_decode(salvage_block(s, 0, 1), 0, blocks_of(s), &s->super);
-	uint64_t where;
-
-	if (rule != NULL && format_rule_is_version(rule))
-		return fail(-EPROTONOSUPPORT, "pool %s: format %s: use a newer leasehold", s->pool->name, rule);
-	s->super_bad = rule != NULL;
-	s->super_told = rule != NULL ? 1 : 0;
-	if (rule == NULL) {
-		if (s->ops->super != NULL)
-			s->ops->super(s->ctx, &s->super, 0, salvage_block(s, 0, 1));
-	} else if (super_fields(s, salvage_block(s, 0, 1), &s->super)) {
-		salvage_damage(s, rule, REFUSED, &at);
-	} else if (super_mended(s, 0, 0, &s->super)) {
-		salvage_damage(s, rule, BIT, &at);
-	} else if (copy_find(s, &s->super, &where)) {
-		salvage_damage(s, rule, REFUSED "; the copy in the last block is good", &at);
-		s->super_from = SUPER_COPY;
-	} else if (super_guess(s)) {
-		salvage_damage(s, rule, REFUSED "; the copy is bad too, but checkpoint headers name the pool", &at);
-		s->lost = true;
-	} else {
-		return fail(-EMEDIUMTYPE,
-			    "pool %s: not a leasehold pool (format %s): give the right path, or make one with mkfs",
-			    s->pool->name, rule);
-	}
-	copy_look(s);
-	return 0;
 }
 
 /* --- root word and checkpoint header -------------------------------------------------------------------------------
@@ -289,7 +155,7 @@ static bool root_mended(const struct salvage *s, le64 word, uint64_t *block)
 		le64 other = le64_of(le64_to(word) ^ (uint64_t)1 << bit);
 		struct checkpoint_head h;
 
-		if (root_decode(other, s->super.uuid, s->super.blocks, block) == NULL && *block < blocks_of(s) &&
+		if (root_decode(other, s->super.uuid, s->super.blocks, block) == NULL && *block < salvage_blocks(s) &&
 		    checkpoint_decode(salvage_block(s, *block, 1), *block, &s->super, &h) == NULL)
 			return true;
 	}
@@ -306,9 +172,9 @@ static bool head_led(struct salvage *s)
 	void *copy;
 	le64 word;
 
-	memcpy(&word, pool_at(s->pool, FORMAT_ROOT_OFFSET, sizeof(word)), sizeof(word));
+	memcpy(&word, (const uint8_t *)salvage_block(s, 0, 1) + FORMAT_ROOT_OFFSET, sizeof(word));
 	rule = root_decode(word, s->super.uuid, s->super.blocks, &block);
-	if (rule == NULL && block >= blocks_of(s))
+	if (rule == NULL && block >= salvage_blocks(s))
 		rule = "2.3b root word points outside the pool";
 	if (rule != NULL) {
 		bool bit = root_mended(s, word, &block);
@@ -417,6 +283,8 @@ static void items_doubtful(struct salvage *s, const uint8_t *bytes, uint64_t len
 {
 	uint64_t done = 0, from = at.offset;
 
+	if (s->sound_only)
+		return;
 	if (s->doubt != NULL)
 		s->doubt(s->ctx, true);
 	while (done < len && s->error == 0) {
@@ -456,7 +324,7 @@ static struct chunk_head chunk_fields(const void *bytes)
 
 static bool run_inside(const struct salvage *s, uint64_t start, uint64_t blocks, uint64_t most)
 {
-	uint64_t end = blocks_of(s) < s->super.blocks ? blocks_of(s) : s->super.blocks - 1;
+	uint64_t end = salvage_blocks(s) < s->super.blocks ? salvage_blocks(s) : s->super.blocks - 1;
 
 	return start >= 1 && blocks >= 1 && blocks <= most && start < end && blocks <= end - start;
 }
@@ -553,7 +421,10 @@ static void chunk_read(struct salvage *s, const struct chunk_head *expect, struc
 		return;
 	}
 	at.offset = 0;
-	salvage_damage(s, rule, "files and names in it are lost, or may be wrong; " REFUSED, &at);
+	salvage_damage(s, rule,
+		       s->sound_only ? REFUSED "; the checkpoint before it and the log say what was in it"
+				     : "files and names in it are lost, or may be wrong; " REFUSED,
+		       &at);
 	s->lost = true;
 	*next = chunk_fields(bytes);
 	at.offset = sizeof(struct m_chunk);
@@ -575,7 +446,9 @@ static void chunks_lost(struct salvage *s, uint32_t first, uint32_t end)
 	s->lost = true;
 	snprintf(object, sizeof(object), "chunks %u to %u of %u", first, end, s->head.chunks);
 	if (first < end && s->damage != NULL)
-		s->damage(s->ctx, "3.2e next chunk outside the pool", "files and names in them are lost; " REFUSED,
+		s->damage(s->ctx, "3.2e next chunk outside the pool",
+			  s->sound_only ? REFUSED "; the checkpoint before it and the log say what was in them"
+					: "files and names in them are lost; " REFUSED,
 			  object);
 }
 
@@ -685,32 +558,113 @@ static bool head_scanned(struct salvage *s)
 	return s->head.number != 0;
 }
 
+/* --- when a chunk cannot be read -----------------------------------------------------------------------------------
+ */
+
+static const struct scan_ops silent_ops = {0};
+
+/* Whether chunks and (log) the log from this header on can be read, and reach as far as the newest header has to. */
+static bool head_whole(const struct salvage *s, const struct checkpoint_head *h, bool log)
+{
+	struct salvage look = {.pool = s->pool,
+			       .ops = &silent_ops,
+			       .super = s->super,
+			       .head = *h,
+			       .have_head = true,
+			       .head_led = true,
+			       .next_seq = h->must_seq + 1};
+	bool whole;
+
+	chunks_read(&look);
+	if (log && !look.lost)
+		salvage_log(&look);
+	whole = !look.lost && look.error == 0 && (!log || look.next_seq > s->head.must_seq);
+	salvage_fini(&look);
+	return whole;
+}
+
+/*
+ * An older checkpoint whose blocks nobody has used since, and a log from there that is whole up to what the newest
+ * one knows: together they say the same.
+ */
+static bool head_before(struct salvage *s, struct checkpoint_head *out)
+{
+	bool found = false;
+
+	salvage_scan(s);
+	for (uint64_t i = 0; i < s->found_count; i++) {
+		struct checkpoint_head h;
+
+		if (s->found[i].kind != SALVAGE_HEAD || !head_read(s, s->found[i].block, &h) ||
+		    h.chunk_number >= s->head.chunk_number || (found && h.must_seq <= out->must_seq) ||
+		    !head_whole(s, &h, true))
+			continue;
+		*out = h;
+		found = true;
+	}
+	return found;
+}
+
+/*
+ * The older checkpoint and the log; then the newest one's sound chunks over it if it is clean, because attributes that
+ * the log never knew (times of reads, and of writes in place) are only there. Its damage is told all the same.
+ */
+static void read_before(struct salvage *s, const struct checkpoint_head *before)
+{
+	const struct checkpoint_head newest = s->head;
+	const struct scan_ops *ops = s->ops;
+
+	s->head = *before;
+	chunks_read(s);
+	salvage_log(s);
+	s->head = newest;
+	s->sound_only = true;
+	if ((newest.flags & CHECKPOINT_CLEAN) == 0)
+		s->ops = &silent_ops;
+	chunks_read(s);
+	s->ops = ops;
+	s->lost = s->error != 0;
+	if (newest.must_seq + 1 > s->next_seq)
+		s->next_seq = newest.must_seq + 1;
+}
+
 /* --- all -----------------------------------------------------------------------------------------------------------
  */
 
+static void head_take(struct salvage *s)
+{
+	if (s->ops->checkpoint != NULL && !s->head_guessed)
+		s->ops->checkpoint(s->ctx, &s->head, salvage_block(s, s->head.block, 1));
+	if (!s->head_guessed)
+		s->max_ino = s->head.next_ino - 1;
+	s->next_seq = s->head.must_seq + 1;
+	s->generation = s->head.log_generation;
+	s->salt = s->head.log_salt;
+}
+
 int salvage_pool(struct salvage *s)
 {
+	struct checkpoint_head before;
 	int err;
 
 	if (s->pool->size < 2 * LH_BLOCK_SIZE)
 		return fail(-EUCLEAN, "pool %s: shorter than two blocks", s->pool->name);
-	err = super_find(s);
+	err = salvage_super(s);
 	if (err != 0)
 		return err;
 	s->head_led = head_led(s);
 	s->have_head = s->head_led || head_scanned(s);
-	if (s->have_head) {
-		if (s->ops->checkpoint != NULL && !s->head_guessed)
-			s->ops->checkpoint(s->ctx, &s->head, salvage_block(s, s->head.block, 1));
-		if (!s->head_guessed)
-			s->max_ino = s->head.next_ino - 1;
-		s->next_seq = s->head.must_seq + 1;
-		s->generation = s->head.log_generation;
-		s->salt = s->head.log_salt;
-		chunks_read(s);
-	} else {
+	if (!s->have_head) {
 		s->lost = true;
+		salvage_log(s);
+		return s->error;
 	}
+	head_take(s);
+	if (s->head_led && !head_whole(s, &s->head, false) && head_before(s, &before)) {
+		read_before(s, &before);
+		return s->error;
+	}
+	chunks_read(s);
 	if (s->error == 0)
 		salvage_log(s);
 	return s->error;

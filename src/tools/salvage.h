@@ -12,6 +12,9 @@
  * uuid. A user who knows the uuid can write a file that looks like a header, so that the scan for headers is the last
  * resort and only done where the root word leads nowhere.
  *
+ * When a chunk is lost, an older checkpoint that nobody has written over, with a whole log from there on, takes the
+ * newest one's place: after an orderly unmount there is one.
+ *
  * Records behind a lost one are applied: items set absolute state. Its own changes are lost, and `lost` says so.
  */
 #ifndef LH_TOOLS_SALVAGE_H
@@ -49,6 +52,7 @@ struct salvage {
 	bool have_head;
 	bool head_guessed; /* made up from chunks: says nothing about the log */
 	struct checkpoint_head head;
+	bool sound_only;                     /* doubtful items are left out */
 	bool lost;                           /* something that had been durable cannot be read */
 	struct runs meta;                    /* where metadata lies or was looked for */
 	uint64_t next_seq, generation, salt; /* of the log's end */
@@ -70,7 +74,11 @@ struct salvage {
 int salvage_pool(struct salvage *s);
 void salvage_fini(struct salvage *s);
 
-/* --- between salvage.c and salvage_log.c --- */
+/* --- between salvage.c, salvage_super.c and salvage_log.c --- */
+/* Finds the superblock; the errors of salvage_pool. */
+int salvage_super(struct salvage *s);
+/* As long as the memory is. */
+uint64_t salvage_blocks(const struct salvage *s);
 void salvage_damage(struct salvage *s, const char *rule, const char *consequence, const struct scan_at *at);
 void salvage_meta(struct salvage *s, uint64_t start, uint64_t blocks, const char *what);
 /* A copy that lives as long as the walk; NULL: error is set. */

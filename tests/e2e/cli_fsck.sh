@@ -48,7 +48,7 @@ runs 0 "$LH" fsck "$T/bad"
 "$LH" -p "$T/bad" get -r /copy "$T/copy2"
 same_tree "$T/copy1" "$T/copy2"
 
-# A sector of names: what lost its name is in lost+found, with its content; the rest is as it was.
+# A sector of names: the checkpoint before and the log say what was in it.
 cp "$T/sound" "$T/torn"
 chunk=$("$LH" dump "$T/torn" | sed -n 's/^\([0-9]*\)+0 chunk:.*/\1/p' | head -n 1)
 name=$("$LH" dump "$T/torn" | sed -n "s/^$chunk+\([0-9]*\) dirent:.*name=\"numbers\".*/\1/p" | head -n 1)
@@ -62,6 +62,24 @@ got=0
 [ "$got" -eq 1 ] || fail "dump of a damaged pool: status $got"
 shows '^# damage: format 3\.2c'
 shows 'name="quotes|with space'
+cp "$T/torn" "$T/torn2"
+runs 4 "$LH" fsck --repair "$T/torn2"
+shows 'repaired: 0 saved, 0 lost, 0 changed, 0 doubtful'
+runs 0 "$LH" fsck "$T/torn2"
+"$LH" -p "$T/torn2" get -r /copy "$T/copy3"
+same_tree "$T/copy1" "$T/copy3"
+
+# That one gone, too: what lost its name is in lost+found, with its content; the rest is as it was.
+python3 - "$T/torn" <<'PY'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    pool = bytearray(f.read())
+    root = int.from_bytes(pool[512:518], "little")
+    for block in range(1, len(pool) // 4096):
+        if pool[block * 4096:block * 4096 + 8] == b"LHCHKPT1" and block != root:
+            f.seek(block * 4096)
+            f.write(bytes(8))
+PY
 cp "$T/torn" "$T/torn2"
 runs 4 "$LH" fsck --repair --json "$T/torn2"
 json 'j["repaired"] and j["left"] == 0 and j["count"] > 0 and j["actions"] and all(a["kind"] in ("saved", "lost", "changed", "doubtful") for a in j["actions"])'

@@ -58,14 +58,19 @@ static uint64_t target(uint8_t which, uint16_t off)
 	return (uint64_t)off * 8 % SEED_BYTES;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static void patch(const uint8_t *p)
 {
 	uint64_t at = target(p[0], (uint16_t)(p[2] | p[3] << 8)), value, word, from;
 	uint8_t *to;
 
 	memcpy(&value, p + 4, sizeof(value));
-	if (at > SEED_BYTES - 4096)
-		at = SEED_BYTES - 4096 + at % 1024;
+	if (at > SEED_BYTES - 8)
+		at = SEED_BYTES - 8;
 	to = seed.pool.base + at;
 	switch ((enum op)(p[1] % OP_COUNT)) {
 	case OP_SET8:
@@ -93,10 +98,10 @@ static void patch(const uint8_t *p)
 	case OP_COPY: /* other metadata, up to a block of it */
 		from = target((uint8_t)value, (uint16_t)(value >> 8)) & ~7ull;
 		if (from <= SEED_BYTES - 4096)
-			memmove(to, seed.pool.base + from, 8 + (value >> 24) % 4089);
+			memmove(to, seed.pool.base + from, least(8 + (value >> 24) % 4089, SEED_BYTES - at));
 		break;
 	case OP_FILL:
-		memset(to, (int)(value & 0xff), 1 + (value >> 8) % 4096);
+		memset(to, (int)(value & 0xff), least(1 + (value >> 8) % 4096, SEED_BYTES - at));
 		break;
 	case OP_EDGE:
 		word = edges[value % (sizeof(edges) / sizeof(edges[0]))];

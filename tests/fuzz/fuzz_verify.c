@@ -191,7 +191,7 @@ static void try_text(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < FORMAT_STRUCT_COUNT; i++) {
 		uint8_t *p = block_of(data, size, format_structs[i].size);
 
-		format_to_text(&format_structs[i], p, text, size % sizeof(text));
+		format_to_text(&format_structs[i], p, text, 1 + size % (sizeof(text) - 1));
 		free(p);
 	}
 }

@@ -14,7 +14,8 @@ int look_fsck(struct pool *pool, char **text);
 int look_repair(struct pool *pool, char **text);
 /*
  * The promises; aborts with a sentence when one is broken, `what` in front:
- *   fsck changes nothing and ends;  what mounts has no findings (but 2.2a), what has none mounts;
+ *   fsck changes nothing and ends;  what has findings (but 2.2a) does not mount writable, what has
+ *   none mounts;
  *   repair ends; what it repaired has no findings and mounts writable; what had none it does not touch
  */
 void look_promises(struct pool *pool, const char *what);
