@@ -167,8 +167,9 @@ int fs_fxattr_remove(struct fs_handle *h, const struct fs_caller *who, const cha
  * A point-in-time copy of the tree below the directory `from` as the new directory `to`; blocks are shared.
  * O(metadata): time, log and memory grow with the number of inodes and extents, not with bytes. One record: after a
  * crash it is there whole or not at all. Changes of other threads wait while it is taken; readers do not. WRITE leases
- * in the tree are broken (drain). Root or the owner of `from`. A read-only snapshot refuses every change (-EROFS) but
- * its deletion.
+ * in the tree are broken (drain). Root, or the owner of `from` and of all that is below (-EPERM). A read-only snapshot
+ * refuses every change (-EROFS) but its deletion. `to` may lie below `from`: then the snapshots in the tree are copied as
+ * empty directories, else like all the rest. -EDQUOT, -ENOSPC, -ENOMEM: nothing happened.
  */
 int fs_snapshot(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, bool read_only);
 /* Removes a snapshot whole, in one record; open files of it live on until closed. -EINVAL: no snapshot's root. */
