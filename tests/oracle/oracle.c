@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#include "base/crc.h"
 #include "oracle_internal.h"
 
 #ifndef RENAME_NOREPLACE
@@ -144,27 +143,6 @@ void oracle_close_all(struct oracle *o)
 
 /* --- permissions -----------------------------------------------------------------------------------------------------
  */
-
-static bool in_group(const struct fs_cred *c, uint32_t gid)
-{
-	for (uint32_t k = 0; k < c->group_count; k++)
-		if (c->groups[k] == gid)
-			return true;
-	return c->gid == gid;
-}
-
-int oracle_may(const struct onode *n, const struct fs_cred *c, unsigned want)
-{
-	unsigned have = n->mode;
-
-	if (c->uid == 0)
-		return (want & MAY_X) && !S_ISDIR(n->mode) && !(n->mode & 0111) ? -EACCES : 0;
-	if (c->uid == n->uid)
-		have >>= 6;
-	else if (in_group(c, n->gid))
-		have >>= 3;
-	return want & ~have ? -EACCES : 0;
-}
 
 static int may_delete(const struct onode *dir, const struct onode *n, const struct fs_cred *c)
 {
@@ -326,7 +304,7 @@ static unsigned make(struct oracle *o, const struct fs_cred *c, unsigned dir, ui
 	n->gid = d->gid;
 	if (S_ISDIR(mode))
 		n->mode |= S_ISGID;
-	else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && c->uid && !in_group(c, d->gid))
+	else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && c->uid && !oracle_in_group(c, d->gid))
 		n->mode &= ~(uint32_t)S_ISGID;
 	return k;
 }
@@ -669,93 +647,6 @@ static int64_t do_rename(struct oracle *o, const struct fsop *op)
 	return 0;
 }
 
-/* --- attributes ------------------------------------------------------------------------------------------------------
- */
-
-static int set_attr(struct onode *n, const struct fs_cred *c, const struct fsop *op)
-{
-	bool owner = c->uid == 0 || c->uid == n->uid;
-	uint32_t mode = op->mode & 07777;
-
-	if ((op->flags & FS_SET_UID) && c->uid && (!owner || op->uid != n->uid))
-		return -EPERM;
-	if ((op->flags & FS_SET_GID) && c->uid && (!owner || (op->gid != n->gid && !in_group(c, op->gid))))
-		return -EPERM;
-	if ((op->flags & FS_SET_MODE) && !owner)
-		return -EPERM;
-	if (op->flags & FS_SET_UID)
-		n->uid = op->uid;
-	if (op->flags & FS_SET_GID)
-		n->gid = op->gid;
-	if ((op->flags & (FS_SET_UID | FS_SET_GID)) && !S_ISDIR(n->mode)) {
-		n->mode &= ~(uint32_t)S_ISUID;
-		if (n->mode & S_IXGRP)
-			n->mode &= ~(uint32_t)S_ISGID;
-	}
-	if (op->flags & FS_SET_MODE) {
-		if (c->uid && !in_group(c, n->gid))
-			mode &= ~(uint32_t)S_ISGID;
-		n->mode = (n->mode & S_IFMT) | mode;
-	}
-	return 0;
-}
-
-static int64_t do_setattr(struct oracle *o, const struct fsop *op)
-{
-	unsigned node;
-	int err = oracle_find(o, &fsop_caller[op->who].cred, fsop_path[op->a], false, &node);
-
-	if (err)
-		return err;
-	if ((op->flags & FS_SET_MODE) && S_ISLNK(o->node[node].mode))
-		return -EOPNOTSUPP;
-	return set_attr(&o->node[node], &fsop_caller[op->who].cred, op);
-}
-
-static uint32_t stat_crc(const struct onode *n)
-{
-	uint64_t v[6] = {n->mode, n->nlink, n->uid, n->gid, S_ISDIR(n->mode) ? 0 : n->size, n->rdev};
-
-	return crc32c(0, v, sizeof(v));
-}
-
-static int64_t do_stat(struct oracle *o, const struct fsop *op, uint32_t *crc)
-{
-	unsigned node;
-	int err = oracle_find(o, &fsop_caller[op->who].cred, fsop_path[op->a], op->flags, &node);
-
-	if (!err)
-		*crc = stat_crc(&o->node[node]);
-	return err;
-}
-
-static int64_t do_readlink(struct oracle *o, const struct fsop *op, uint32_t *crc)
-{
-	const char *target;
-	unsigned node;
-	int err = oracle_find(o, &fsop_caller[op->who].cred, fsop_path[op->a], false, &node);
-
-	if (err)
-		return err;
-	target = o->node[node].target;
-	if (!target)
-		return -EINVAL;
-	*crc = crc32c(0, target, strlen(target));
-	return (int64_t)strlen(target);
-}
-
-/* The sum does not depend on the order. */
-static int64_t do_readdir(struct oracle *o, const struct fsop *op, uint32_t *crc)
-{
-	const struct onode *n = &o->node[o->h[op->h].node];
-
-	if (!S_ISDIR(n->mode))
-		return -ENOTDIR;
-	for (unsigned i = 0; i < n->entries; i++)
-		*crc += crc32c(o->node[n->entry[i].node].mode >> 12, n->entry[i].name, strlen(n->entry[i].name));
-	return n->entries;
-}
-
 /* --- all -------------------------------------------------------------------------------------------------------------
  */
 
@@ -772,38 +663,21 @@ static int64_t do_sync_all(struct oracle *o)
 	return 0;
 }
 
-static bool by_handle(enum fsop_kind kind)
-{
-	switch ((int)kind) {
-	case OP_CLOSE:
-	case OP_FSETATTR:
-	case OP_READDIR:
-	case OP_READ:
-	case OP_WRITE:
-	case OP_TRUNCATE:
-	case OP_ALLOCATE:
-	case OP_RELOCATE:
-	case OP_SYNC:
-	case OP_LINK_HANDLE:
-	case OP_SEEK:
-	case OP_DEFRAGMENT:
-	case OP_DIRECT:
-	case OP_CLONE:
-	case OP_DEDUPE:
-	case OP_EXCHANGE:
-	case OP_COPY:
-		return true;
-	}
-	return false;
-}
+static const uint64_t two_handles =
+    FSOP_BIT(OP_CLONE) | FSOP_BIT(OP_DEDUPE) | FSOP_BIT(OP_EXCHANGE) | FSOP_BIT(OP_COPY);
+static const uint64_t one_handle =
+    FSOP_BIT(OP_CLOSE) | FSOP_BIT(OP_FSETATTR) | FSOP_BIT(OP_READDIR) | FSOP_BIT(OP_READ) | FSOP_BIT(OP_WRITE) |
+    FSOP_BIT(OP_TRUNCATE) | FSOP_BIT(OP_ALLOCATE) | FSOP_BIT(OP_RELOCATE) | FSOP_BIT(OP_SYNC) |
+    FSOP_BIT(OP_LINK_HANDLE) | FSOP_BIT(OP_SEEK) | FSOP_BIT(OP_DEFRAGMENT) | FSOP_BIT(OP_DIRECT);
 
+/* The slots that it needs are open, or free. */
 static bool ready(const struct oracle *o, const struct fsop *op)
 {
-	bool two = op->kind == OP_CLONE || op->kind == OP_DEDUPE || op->kind == OP_EXCHANGE || op->kind == OP_COPY;
-
 	if (op->kind == OP_OPEN || op->kind == OP_TMPFILE)
 		return !o->h[op->h].open;
-	return !by_handle(op->kind) || (o->h[op->h].open && (!two || o->h[op->h2].open));
+	if (two_handles & FSOP_BIT(op->kind))
+		return o->h[op->h].open && o->h[op->h2].open;
+	return !(one_handle & FSOP_BIT(op->kind)) || o->h[op->h].open;
 }
 
 static int64_t move_blocks(struct oracle *o, const struct fsop *op)
@@ -833,15 +707,15 @@ static int64_t run(struct oracle *o, const struct fsop *op, uint32_t *crc)
 	case OP_SYMLINK:
 		return do_make(o, op, S_IFLNK | 0777, fsop_path[op->b]);
 	case OP_READLINK:
-		return do_readlink(o, op, crc);
+		return attr_readlink(o, op, crc);
 	case OP_STAT:
-		return do_stat(o, op, crc);
+		return attr_stat(o, op, crc);
 	case OP_SETATTR:
-		return do_setattr(o, op);
+		return attr_set(o, op);
 	case OP_FSETATTR:
-		return set_attr(&o->node[o->h[op->h].node], &fsop_caller[op->who].cred, op);
+		return attr_set_node(&o->node[o->h[op->h].node], &fsop_caller[op->who].cred, op);
 	case OP_READDIR:
-		return do_readdir(o, op, crc);
+		return attr_readdir(o, op, crc);
 	case OP_READ:
 		return data_read(o, op, crc);
 	case OP_WRITE:

@@ -107,6 +107,12 @@ int64_t snapshot_take(struct oracle *o, const struct fsop *op);
 int64_t snapshot_delete(struct oracle *o, const struct fsop *op);
 
 enum { MAY_X = 1, MAY_W = 2, MAY_R = 4 };
+bool oracle_in_group(const struct fs_cred *c, uint32_t gid);
+int64_t attr_set_node(struct onode *n, const struct fs_cred *c, const struct fsop *op);
+int64_t attr_set(struct oracle *o, const struct fsop *op);
+int64_t attr_stat(struct oracle *o, const struct fsop *op, uint32_t *crc);
+int64_t attr_readlink(struct oracle *o, const struct fsop *op, uint32_t *crc);
+int64_t attr_readdir(struct oracle *o, const struct fsop *op, uint32_t *crc);
 int oracle_may(const struct onode *n, const struct fs_cred *c, unsigned want);
 int oracle_find(const struct oracle *o, const struct fs_cred *c, const char *path, bool follow, unsigned *node);
 int64_t xattr_set(struct oracle *o, const struct fsop *op);
