@@ -214,6 +214,8 @@ static int batch_commit(struct clone *c, struct batch *x, uint64_t *seq)
 	if (!err)
 		err = extmap_patch_prepare(&x->patch, &c->dst->map, x->piece.to,
 					   x->piece.to + (x->piece.end - x->piece.first), &x->piece, 1);
+	if (!err)
+		err = layout_extents_fit(c->fs, extmap_patch_extents(&x->patch));
 	if (!err && c->src == c->dst)
 		err = extmap_patch_reserve(&x->patch, x->converts);
 	else if (!err)

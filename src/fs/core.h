@@ -98,6 +98,7 @@ struct fs {
 	struct journal *journal;
 	struct lease_arbiter *arbiter;
 	struct inode *root;
+	uint32_t extents_max; /* of one file */
 	bool read_only;
 	bool has_thread;
 	bool journal_ready; /* replay is over, hints are welcome */

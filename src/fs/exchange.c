@@ -110,6 +110,10 @@ static int exchange_prepare(struct exchange *x)
 
 		s->attr = attr_changed(s->inode, x->who);
 		s->extents = s->inode->map.extents;
+		if (s->patch.map)
+			err = layout_extents_fit(x->fs, extmap_patch_extents(&s->patch));
+		if (err)
+			break;
 		err = change_begin(&s->change, x->fs, s->inode, s->need.range, x->who);
 	}
 	return err;

@@ -146,6 +146,12 @@ int extmap_patch_reserve(struct extmap_patch *p, unsigned changes)
 	return extmap_reserve(p->map, (unsigned)p->count + 1 + changes);
 }
 
+uint64_t extmap_patch_extents(const struct extmap_patch *p)
+{
+	/* In place: a cut in the middle of one, and what comes in. */
+	return p->rebuilt ? p->next.extents : p->map->extents + p->count + 1;
+}
+
 void extmap_patch_apply(struct extmap_patch *p)
 {
 	struct extmap old = *p->map;

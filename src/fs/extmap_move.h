@@ -48,6 +48,8 @@ int extmap_patch_prepare(struct extmap_patch *p, struct extmap *m, uint64_t firs
 			 const struct extmap_piece *pieces, unsigned count);
 /* So many calls of extmap_set on the map cannot fail after apply. -ENOMEM: apply or drop it as before. */
 int extmap_patch_reserve(struct extmap_patch *p, unsigned changes);
+/* How many extents the map will have, at most. */
+uint64_t extmap_patch_extents(const struct extmap_patch *p);
 void extmap_patch_apply(struct extmap_patch *p);
 /* Instead of apply. Also for one that was never prepared (zeroes), and after apply. */
 void extmap_patch_drop(struct extmap_patch *p);

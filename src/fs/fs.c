@@ -44,6 +44,7 @@ static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct 
 		return -ENOMEM;
 	fs->pool = pool;
 	fs->read_only = opt->read_only || pool->read_only;
+	fs->extents_max = opt->extents_max ? opt->extents_max : FS_EXTENTS_MAX;
 	atomic_init(&fs->next_ino, FS_ROOT_INO + 1);
 	if (getrandom(&fs->name_seed, sizeof(fs->name_seed), 0) != (ssize_t)sizeof(fs->name_seed))
 		fs->name_seed = clock_now_ns();

@@ -25,6 +25,7 @@
 #define FS_LINKS_MAX      1000000u
 #define FS_GROUPS_MAX     64u
 #define FS_SIZE_MAX       INT64_MAX
+#define FS_EXTENTS_MAX    (1u << 30) /* of one file: changes that may add some are -EFBIG there */
 #define FS_SYMLINKS_MAX   40u /* followed in one path */
 #define FS_ROOT_INO       1u
 #define FS_XATTR_NAME_MAX 255u
@@ -102,6 +103,7 @@ struct fs_mount_options {
 	bool no_checkpoint_thread; /* tests: checkpoints only by fs_checkpoint */
 	struct lease_options lease;
 	uint64_t commit_interval_ns; /* POOL_MSYNC: how old unsynced records get; 0: 5 s */
+	uint32_t extents_max;        /* tests: another FS_EXTENTS_MAX */
 };
 /*
  * Opens, verifies, replays. The pool stays the caller's and outlives the fs.

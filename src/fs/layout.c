@@ -247,6 +247,20 @@ int layout_runs(struct fs *fs, struct inode *i, struct range range, enum lease_m
 	return err;
 }
 
+bool layout_cuts_in_two(const struct inode *i, uint64_t first, uint64_t end)
+{
+	struct extent e;
+
+	return extmap_find(&i->map, first, &e) && e.off < first && e.off + e.blocks > end;
+}
+
+int layout_extents_fit(const struct fs *fs, uint64_t extents)
+{
+	if (likely(extents <= fs->extents_max))
+		return 0;
+	return fail(-EFBIG, "the file is in too many pieces (%u at most): copy it or defragment it", fs->extents_max);
+}
+
 bool layout_has_unwritten(const struct inode *i, struct range range)
 {
 	uint64_t end = range_blocks_end(range);

@@ -83,6 +83,10 @@ bool layout_next(const struct inode *i, uint64_t b, uint64_t end, struct extent 
 uint64_t layout_missing(const struct inode *i, uint64_t first, uint64_t end);
 /* Under INODE: whether blocks are unwritten and not zeroed in the range. */
 bool layout_has_unwritten(const struct inode *i, struct range range);
+/* Under INODE: a map of so many extents is not too long. -EFBIG. */
+int layout_extents_fit(const struct fs *fs, uint64_t extents);
+/* Under INODE: one extent holds [first, end) and goes on at both sides: without the range it is two. */
+bool layout_cuts_in_two(const struct inode *i, uint64_t first, uint64_t end);
 /* Under INODE exclusive: zeroes them in memory, so that they can be shown. -ENOMEM. */
 int layout_expose(struct fs *fs, struct inode *i, struct range range);
 

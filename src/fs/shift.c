@@ -112,7 +112,10 @@ static int shift_change(struct shift *s)
 	err = extmap_patch_prepare(&s->patch, &s->inode->map, first, BLOCKS_END, &s->rest, 1);
 	if (err)
 		return err;
-	err = change_begin(&c, s->fs, s->inode, (struct range){s->off, RANGE_MAX}, s->who);
+	if (layout_cuts_in_two(s->inode, first, s->insert ? first : s->rest.first))
+		err = layout_extents_fit(s->fs, s->extents + 1);
+	if (!err)
+		err = change_begin(&c, s->fs, s->inode, (struct range){s->off, RANGE_MAX}, s->who);
 	if (!err) {
 		jtxn_init(&t);
 		shift_items(s, &t);

@@ -403,7 +403,9 @@ static int carry_out(struct batch *b)
 	if (err)
 		goto undo;
 	look_at_changes(b);
-	if (b->in_place && s->end > s->inode->attr.size)
+	if (b->changes_layout || b->fills)
+		err = layout_extents_fit(s->fs, s->inode->map.extents + b->count);
+	if (b->in_place && !err && s->end > s->inode->attr.size)
 		err = hazard_settle(s->fs);
 	if ((b->in_place || b->fills) && !err)
 		err = hazard_settle_in_place(s->fs, s->inode);

@@ -39,8 +39,12 @@ static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, co
 	struct jtxn t;
 	uint64_t seq;
 	bool shrinks = attr->size < i->attr.size;
-	int err = any ? extmap_reserve(&i->map, 1) : 0;
+	int err = any && attr->size >= i->attr.size && layout_cuts_in_two(i, first, end)
+		      ? layout_extents_fit(fs, i->map.extents + 1)
+		      : 0;
 
+	if (!err && any)
+		err = extmap_reserve(&i->map, 1);
 	if (!err && any)
 		err = change_begin(&c, fs, i,
 				   (struct range){block_bytes(first), end == BLOCKS_END ? RANGE_MAX : block_bytes(end)},

@@ -120,8 +120,10 @@ static int convert_commit(struct convert *c, struct change *change, const struct
 	uint64_t seq;
 	int err = extmap_patch_prepare(&patch, &c->inode->map, c->first, c->end, &piece, 1);
 
+	if (!err && c->any)
+		err = layout_extents_fit(c->fs, extmap_patch_extents(&patch));
 	if (err)
-		return err;
+		goto drop;
 	jtxn_init(&t);
 	jtxn_inode(&t, attr);
 	extmap_walk_start(&w, &piece);
@@ -139,6 +141,7 @@ static int convert_commit(struct convert *c, struct change *change, const struct
 		atomic_store_explicit(&c->inode->lazy, false, memory_order_relaxed);
 		walk_account(c->fs, ((int64_t)c->inode->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	}
+drop:
 	extmap_patch_drop(&patch);
 	return err;
 }

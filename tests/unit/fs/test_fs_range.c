@@ -426,6 +426,48 @@ static void a_full_pool_with_many_extents_can_be_emptied(void **state)
 	rig_free(&r);
 }
 
+#define PIECES 200u
+
+/* FS_EXTENTS_MAX, at the edge: what may add pieces is refused whole, the rest goes on. */
+static void a_file_has_only_so_many_extents(void **state)
+{
+	struct rig *r = *state;
+	struct fs_handle *h, *g;
+
+	r->mount.extents_max = PIECES;
+	rig_remount(r, false);
+	h = rig_open(r, "/f", O_RDWR | O_CREAT);
+	g = letters(r, "/g", 8);
+	for (unsigned k = 0; k < PIECES; k++)
+		rig_fill(r, h, 'e', BLK, 2 * k * BLK);
+	assert_int_equal(fs_write(h, &r->root, "x", 1, (2 * PIECES + 1) * BLK), -EFBIG);
+	assert_int_equal(alloc_as(r, h, 0, 0, 3 * BLK), -EFBIG);
+	assert_int_equal(alloc_as(r, h, ZERO, 0, 3 * BLK), -EFBIG);
+	assert_int_equal(fs_clone_range(h, BLK, g, 0, BLK, &r->root), -EFBIG);
+	assert_int_equal(fs_exchange_range(h, BLK, g, 0, BLK, &r->root), -EFBIG);
+	rig_expect(r, h, 'e', BLK, 0);
+	rig_expect(r, h, 0, BLK, BLK);
+	/* In place, and what only takes away. */
+	rig_fill(r, h, 'i', 10, 2 * BLK);
+	assert_int_equal(alloc_as(r, h, COLLAPSE, 0, 2 * BLK), 0);
+	rig_expect(r, h, 'i', 10, 0);
+	assert_int_equal(alloc_as(r, h, PUNCH, 0, 4 * BLK), 0);
+	assert_int_equal(fs_write(h, &r->root, "x", 1, (2 * PIECES + 1) * BLK), 1);
+	/* A punch that cuts a piece in two adds one. */
+	assert_int_equal(fs_truncate(h, &r->root, 0), 0);
+	assert_int_equal(alloc_as(r, h, 0, 0, (2 * PIECES + 2) * BLK), 0);
+	for (unsigned k = 1; k < PIECES; k++)
+		assert_int_equal(alloc_as(r, h, PUNCH, (2 * k - 1) * BLK, BLK), 0);
+	assert_int_equal(alloc_as(r, h, PUNCH, 2 * PIECES * BLK, BLK), -EFBIG);
+	assert_int_equal(alloc_as(r, h, INSERT, 2 * PIECES * BLK, BLK), -EFBIG);
+	assert_int_equal(alloc_as(r, h, COLLAPSE, 2 * PIECES * BLK, BLK), -EFBIG);
+	assert_int_equal(alloc_as(r, h, PUNCH, 0, BLK), 0);
+	assert_int_equal(alloc_as(r, h, PUNCH, 2 * PIECES * BLK, BLK), 0);
+	fs_close(g, NULL, 0);
+	fs_close(h, NULL, 0);
+	rig_remount(r, true);
+}
+
 static void the_longest_file_is_the_same_for_every_call(void **state)
 {
 	struct rig *r = *state;
@@ -523,6 +565,7 @@ int main(void)
 	    T(seek_finds_data_and_holes),
 	    T(what_a_lease_has_shown_counts_as_data),
 	    cmocka_unit_test(a_full_pool_with_many_extents_can_be_emptied),
+	    T(a_file_has_only_so_many_extents),
 	    T(the_longest_file_is_the_same_for_every_call),
 	    T(fsync_of_a_file_covers_what_came_to_it_from_another),
 	};
