@@ -487,10 +487,10 @@ int64_t data_dedupe(struct oracle *o, const struct fsop *op)
 		return -EISDIR;
 	if (!o->h[op->h2].readable)
 		return -EBADF;
-	if (!o->h[op->h].writable && c->uid && c->uid != dst->uid)
-		return -EPERM;
 	if (op->off % B || op->off2 % B)
 		return -EINVAL;
+	if (!o->h[op->h].writable && c->uid != dst->uid && oracle_may(dst, c, MAY_W))
+		return -EPERM;
 	if (op->off2 > src->size || op->len > src->size - op->off2 || op->off > dst->size ||
 	    op->len > dst->size - op->off)
 		return -EINVAL;
