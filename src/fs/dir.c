@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CACHE_LINE     64u
 #define ENTRIES_MAX    0x7fffffffu
 #define PREFETCH_AHEAD 16u /* entries of a walk */
 
@@ -61,7 +62,14 @@ void dir_free(struct dir *d)
 
 struct entry *dir_find(const struct dir *d, const char *name, unsigned len)
 {
-	return dir_names_find(&d->names, name_hash(d->seed, name, len), name, len);
+	struct entry *e = dir_names_find(&d->names, name_hash(d->seed, name, len), name, len);
+
+	if (!e)
+		return NULL;
+	/* Its lines come together, and not one after the other as they are used. */
+	for (size_t at = 0; at < sizeof(struct inode); at += CACHE_LINE)
+		__builtin_prefetch((const char *)e->inode + at);
+	return e;
 }
 
 static struct entry *entry_make(const struct dir *d, uint64_t cookie, const char *name, unsigned len)

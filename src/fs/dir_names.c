@@ -75,11 +75,14 @@ static uint32_t index_of(const struct dir_names *n, uint32_t hash)
 struct entry *dir_names_find(const struct dir_names *n, uint32_t hash, const char *name, unsigned len)
 {
 	const struct dir_bucket *b;
+	uint32_t mask;
 
 	if (!n->at)
 		return NULL;
 	b = n->at[index_of(n, hash)];
-	for (uint32_t i = hash & b->mask; b->cells[i]; i = (i + 1) & b->mask) {
+	/* Of many buckets all are full-sized: their heads need not be read. */
+	mask = n->depth > 0 ? CELLS_MAX - 1 : b->mask;
+	for (uint32_t i = hash & mask; b->cells[i]; i = (i + 1) & mask) {
 		struct entry *e;
 
 		if (b->cells[i] >> TAG_SHIFT != (hash & 0xffff))
