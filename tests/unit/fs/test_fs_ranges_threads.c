@@ -323,6 +323,36 @@ static struct fs_handle *comb(struct rig *r, const char *path, uint64_t extents)
 	return h;
 }
 
+/* A tenth as many, written: clone, the clone of the clone, dedupe, and the end of all three. */
+static void share_many(struct rig *r, uint64_t extents)
+{
+	struct fs_handle *h[3];
+	uint64_t t;
+
+	for (int k = 0; k < 3; k++) {
+		char path[8];
+
+		snprintf(path, sizeof(path), "/s%d", k);
+		h[k] = rig_open(r, path, O_RDWR | O_CREAT);
+	}
+	for (uint64_t k = 0; k < extents; k++)
+		rig_fill(r, h[0], (int)(k % 251), BLK, 2 * k * BLK);
+	t = clock_now_ns();
+	assert_int_equal(fs_clone_range(h[1], 0, h[0], 0, 0, &r->root), 0);
+	printf("clone of %llu extents: %.1f ms\n", (unsigned long long)extents, since(&t));
+	assert_int_equal(fs_clone_range(h[2], 0, h[1], 0, 0, &r->root), 0);
+	printf("clone of the clone: %.1f ms\n", since(&t));
+	assert_int_equal(fs_dedupe_range(h[2], 0, h[0], 0, (2 * extents - 1) * BLK, &r->root), 0);
+	printf("dedupe of what is shared: %.1f ms\n", since(&t));
+	rig_check(r);
+	since(&t);
+	for (int k = 0; k < 3; k++) {
+		assert_int_equal(fs_truncate(h[k], &r->root, 0), 0);
+		fs_close(h[k], NULL, 0);
+	}
+	printf("truncate of all three: %.1f ms\n", since(&t));
+}
+
 struct counted {
 	uint64_t count, first;
 };
@@ -369,6 +399,7 @@ static void files_of_many_extents(void **state)
 	printf("insert at the start: %.1f ms\n", since(&t));
 	assert_int_equal(counted(f).count, n - 2);
 	assert_int_equal(counted(f).first, 3 * BLK);
+	share_many(&r, n / 10);
 	g = comb(&r, "/g", 1000);
 	since(&t);
 	assert_int_equal(fs_exchange_range(f, 0, g, 0, 2000 * BLK, &r.root), 0);
