@@ -90,10 +90,11 @@ static void kept_add(struct sweep *s, struct move_kept k)
 static bool kept_find(const struct sweep *s, uint64_t from, uint64_t *to, uint64_t *blocks)
 {
 	uint64_t at = kept_from(s, from);
-	const struct move_kept *p = &s->kept[at];
+	const struct move_kept *p;
 
 	if (at == s->kept_count)
 		return false;
+	p = &s->kept[at];
 	if (p->from > from) {
 		*blocks = min_u64(*blocks, p->from - from);
 		return false;
