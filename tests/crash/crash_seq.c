@@ -16,7 +16,7 @@
 #include "crash_make.h"
 
 #define VARIANTS     10u
-#define RANDOM_COUNT 7000u
+#define RANDOM_COUNT 5600u
 #define SOAK_FIRST   1000000u
 #define FAILED_MAX   5u
 
@@ -97,7 +97,7 @@ static void run_ops(unsigned shard, unsigned shards, unsigned variants)
 
 static int run_seed(uint64_t seed)
 {
-	static const struct limits some = {40, 3, 1, 3, 3};
+	static const struct limits some = {120, 4, 1, 3, 3};
 	enum pool_class class = seed % 3 ? POOL_CACHE_FLUSH : POOL_MSYNC;
 	struct world *w = world_new();
 	char name[64];

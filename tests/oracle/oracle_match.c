@@ -16,7 +16,7 @@
 
 #define WINDOW    (64 * B) /* read in full */
 #define TREE_PATH 1024u
-#define FILES_MAX 256u
+#define FILES_MAX 2048u
 #define FAR_MAX   64u
 
 struct buffer {

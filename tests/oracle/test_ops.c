@@ -15,7 +15,7 @@
 #include "drive.h"
 #include "pool/sim.h"
 
-#define SEQUENCES  300u
+#define SEQUENCES  150u
 #define OPERATIONS 120u
 #define COMPARE    10u /* operations between comparisons of the whole trees */
 #define REMOUNT    40u
