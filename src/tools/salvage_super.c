@@ -63,6 +63,14 @@ static uint64_t size_find(struct salvage *s, const struct super *of, uint64_t wo
 	return of->made_blocks <= salvage_blocks(s) ? of->made_blocks : salvage_blocks(s);
 }
 
+/* More blocks than any pool has: as many as are there. */
+static bool size_cap(const struct salvage *s, struct super *out)
+{
+	if (out->blocks > POOL_SIZE_MAX >> LH_BLOCK_SHIFT)
+		out->blocks = salvage_blocks(s);
+	return true;
+}
+
 /* What a superblock says whose crc is right, whatever else is wrong. */
 static bool super_fields(struct salvage *s, const void *block, struct super *out)
 {
@@ -85,12 +93,12 @@ static bool super_fields(struct salvage *s, const void *block, struct super *out
 	if (out->made_blocks < FORMAT_POOL_BLOCKS_MIN)
 		return false;
 	if (le64_to(w.wd_size) == 0)
-		return true;
+		return size_cap(s, out);
 	/* A word whose check is right says more blocks than there are: a pool that was cut. */
 	rule = size_decode(w.wd_size, out->uuid, UINT64_MAX, &out->blocks);
 	if (rule != NULL)
 		out->blocks = size_find(s, out, le64_to(w.wd_size));
-	return true;
+	return size_cap(s, out);
 }
 
 /* Neither superblock nor copy: a checkpoint header still names the pool. */
