@@ -82,7 +82,7 @@ static void create_apply(const struct walk *w, struct inode *i, struct entry *e,
 {
 	struct inode *d = w->dir;
 
-	walk_account(w->fs, WALK_INODE_BYTES + xattrs_bytes(i));
+	walk_account(w->fs, walk_inode_bytes(i));
 	if (!e) {
 		inode_orphan(i);
 		return;
@@ -202,13 +202,18 @@ int fs_symlink(struct fs *fs, const struct fs_caller *who, const char *target, c
 {
 	struct node n = {.mode = S_IFLNK | 0777, .target = target};
 	size_t len = strnlen(target, TARGET_MAX + 1);
+	unsigned tries = 0;
+	int err;
 
 	if (len == 0)
 		return fail(-ENOENT, "the target of a symbolic link cannot be empty");
 	if (len > TARGET_MAX)
 		return fail(-ENAMETOOLONG, "the target of a symbolic link is longer than %u bytes", TARGET_MAX);
 	n.target_len = (uint32_t)len;
-	return node_make(fs, who, path, &n);
+	do {
+		err = node_make(fs, who, path, &n);
+	} while (walk_joined_room(fs, err, &tries));
+	return err;
 }
 
 ssize_t fs_readlink(struct fs *fs, const struct fs_caller *who, const char *path, char *buf, size_t size)
