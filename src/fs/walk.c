@@ -68,9 +68,13 @@ struct walk_at {
 /* Under INODE: the inode and as much of what it has as one batch holds. */
 static void walk_batch(struct walker *w, const struct inode *i, struct walk_at *at)
 {
-	struct inode_attr a = i->attr;
+	const size_t atime = offsetof(struct inode_attr, atime_ns), behind = atime + sizeof(i->attr.atime_ns);
+	struct inode_attr a;
 
+	/* Readers set the access time under the shared lock too. */
+	memcpy(&a, &i->attr, atime);
 	a.atime_ns = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
+	memcpy((char *)&a + behind, (const char *)&i->attr + behind, sizeof(a) - behind);
 	jtxn_inode(&w->t, &a);
 	if (unlikely(i->xattrs)) {
 		at->xattrs_left = xattrs_walk(&w->t, i, &at->xattr, WALK_FLUSH);

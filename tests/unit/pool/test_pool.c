@@ -3,6 +3,7 @@
  * Goal: a pool is made, opened, owned and refused as pool.h says: sizes from 16 MiB to 16 TiB in whole blocks, one
  * owner whose pid the message names, files allocated in full, and every refusal says what, where and what to do.
  */
+#include "base/busguard.h"
 #include "base/error.h"
 #include "pool/internal.h"
 #include "pool/pool.h"
@@ -511,6 +512,10 @@ static void memory_that_fails_is_told(void **state)
 	uint64_t off;
 
 	(void)state;
+	if (!BUSGUARD_WORKS) {
+		pool_close(p);
+		skip();
+	}
 	assert_int_equal(ftruncate(p->fd, (off_t)(8 * MIB)), 0);
 	assert_int_equal(pool_read(p, 0, buf, sizeof(buf)), 0);
 	assert_int_equal(pool_read(p, 8 * MIB - 4096, buf, sizeof(buf)), -EIO);
