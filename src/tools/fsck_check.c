@@ -353,7 +353,7 @@ int fsck_check(struct fsck *f)
 	}
 	if (err == 0)
 		err = check_blocks(f);
-	if (f->findings == before && f->salvage == NULL)
+	if (f->findings == before && (f->salvage == NULL || !f->salvage->lost))
 		check_early(f);
 	return err;
 }

@@ -170,7 +170,6 @@ int salvage_super(struct salvage *s)
 		s->super_from = SUPER_COPY;
 	} else if (super_guess(s)) {
 		salvage_damage(s, rule, REFUSED "; the copy is bad too, but checkpoint headers name the pool", &at);
-		s->lost = true;
 	} else {
 		return fail(-EMEDIUMTYPE,
 			    "pool %s: not a leasehold pool (format %s): give the right path, or make one with mkfs",
