@@ -23,7 +23,7 @@
 	X(LEASE, "arbiter: leases and gates of one object")                                                            \
 	X(LEDGER, "arbiter: sessions, lease numbers, timers")                                                          \
 	X(PIN, "pins of one lease: which keys stand for which runs")                                                   \
-	X(ALLOC, "free space and share counts")                                                                        \
+	X(ALLOC, "free space of one group")                                                                            \
 	X(JOURNAL, "the log's head")                                                                                   \
 	X(FABRIC, "keys and completions of one peer")                                                                  \
 	X(SIM, "the simulated pool's recorder")                                                                        \

@@ -264,8 +264,8 @@ ssize_t fs_copy_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle 
 		      const struct fs_caller *who);
 /* whence: SEEK_DATA or SEEK_HOLE. Unwritten blocks are holes. -ENXIO at or beyond the end, or no data behind. */
 int64_t fs_seek(struct fs_handle *h, uint64_t off, int whence);
-/* Moves the file's blocks into one run, or as few as free space allows. Breaks leases (drain). *before and *after:
- * extents; may be NULL. */
+/* Moves the file's blocks into one run, or as few as free space allows. Breaks leases (drain). For handles open for
+ * writing, the owner and root. *before and *after: runs in the pool; may be NULL. */
 int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *before, uint64_t *after);
 /* Gives an O_TMPFILE (or any open, still linked) file another name. -ENOENT: its last name is gone, or O_EXCL. */
 int fs_link_handle(struct fs_handle *h, const struct fs_caller *who, const char *to);
