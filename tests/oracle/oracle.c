@@ -777,6 +777,8 @@ void oracle_do(struct oracle *o, const struct fsop *op, struct fsop_result *out)
 	text_free(o->text);
 	o->text = NULL;
 	out->value = ready(o, op) ? run(o, op, &out->crc) : -EBADF;
+	if (o->history)
+		data_unshared(o);
 }
 
 bool oracle_was_atomic(const struct oracle *o)

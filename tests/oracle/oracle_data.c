@@ -99,6 +99,21 @@ static void cell_new(struct oracle *o, struct oblock *b)
 	b->durable = 0;
 }
 
+/* After an operation: who is alone with a cell now may store in place, but no state before may see that. */
+void data_unshared(struct oracle *o)
+{
+	for (unsigned k = 0; k < o->nodes; k++) {
+		for (unsigned i = 0; i < o->node[k].blocks; i++) {
+			struct oblock *b = &o->node[k].block[i];
+
+			if (!b->v || !b->was_shared || cell_refs(o, b->cell) > 1)
+				continue;
+			version_push(o, b, 0, LH_BLOCK_SIZE, true);
+			b->was_shared = false;
+		}
+	}
+}
+
 /* The bytes of block `no`, for a store to [from, to) of it. */
 static uint8_t *block_store(struct oracle *o, struct onode *n, uint64_t no, unsigned from, unsigned to)
 {

@@ -94,6 +94,7 @@ int64_t data_seek(struct oracle *o, const struct fsop *op);
 int64_t data_direct(struct oracle *o, const struct fsop *op);
 void data_cut(struct oracle *o, struct onode *n, uint64_t size);
 void data_synced(struct oracle *o, struct onode *n);
+void data_unshared(struct oracle *o);
 
 #define NO_NODE UINT32_MAX
 unsigned oracle_node_new(struct oracle *o, uint32_t mode);
