@@ -27,17 +27,16 @@ static void help(FILE *out)
 		     "A filesystem in byte-addressable memory, with direct access under leases.\n\nVerbs:\n");
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
 		fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].text);
-	fprintf(
-	    out,
-	    "\nOptions:\n"
-	    "  -p, --pool POOL  a pool file, mem:SIZE, unix:PATH or tcp:HOST:PORT; default: $LEASEHOLD\n"
-	    "  -h, --help       this text; leasehold VERB --help explains a verb, with an example\n"
-	    "  -V, --version    the version\n"
-	    "\nExit status: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 fsck has findings; 4 it repaired them.\n"
-	    "\nExample:\n"
-	    "  leasehold -p /dev/shm/a.pool mkfs --size 1G\n"
-	    "  leasehold -p /dev/shm/a.pool put -r /usr/share/doc /doc\n"
-	    "  leasehold -p /dev/shm/a.pool ls -l /doc\n");
+	fprintf(out, "\nOptions:\n"
+		     "  -p, --pool POOL  a pool file, mem:SIZE, unix:PATH or tcp:HOST:PORT; default: $LEASEHOLD\n"
+		     "  -h, --help       this text; leasehold VERB --help explains a verb, with an example\n"
+		     "  -V, --version    the version\n"
+		     "\nExit status: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 fsck has "
+		     "findings; 4 it repaired them.\n"
+		     "\nExample:\n"
+		     "  leasehold -p /dev/shm/a.pool mkfs --size 1G\n"
+		     "  leasehold -p /dev/shm/a.pool put -r /usr/share/doc /doc\n"
+		     "  leasehold -p /dev/shm/a.pool ls -l /doc\n");
 }
 
 /* Options in front of the verb; returns its index in argv. */

@@ -101,12 +101,12 @@ struct fs {
 	uint32_t extents_max; /* of one file */
 	bool read_only;
 	bool has_thread;
-	bool journal_ready; /* replay is over, hints are welcome */
+	bool journal_ready;     /* replay is over, hints are welcome */
 	struct inode *replayed; /* replay: of the last item */
-	int apply_error;    /* replay: -ENOMEM, when that and not damage stopped it */
-	struct run *bad;    /* replay: bad runs found so far (evacuate.h) */
+	int apply_error;        /* replay: -ENOMEM, when that and not damage stopped it */
+	struct run *bad;        /* replay: bad runs found so far (evacuate.h) */
 	unsigned bad_count;
-	_Atomic bool space_busy; /* the pool is resized or evacuated */
+	_Atomic bool space_busy;       /* the pool is resized or evacuated */
 	struct inode *_Atomic orphans; /* could not be reclaimed yet, by next_dead */
 	_Atomic bool orphans_busy;
 	uint64_t name_seed;
@@ -116,7 +116,7 @@ struct fs {
 	struct limits *limits;
 	_Atomic uint64_t next_ino;
 	_Atomic uint64_t files, handles;
-	_Atomic bool lazy_left; /* sync_all: the log does not know all attributes */
+	_Atomic bool lazy_left;                   /* sync_all: the log does not know all attributes */
 	_Atomic uint64_t hazard_seq, settled_seq; /* POOL_MSYNC, see hazard_note */
 	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
 	struct itable_shard table[ITABLE_SHARDS];

@@ -26,7 +26,7 @@
 #define FS_GROUPS_MAX     64u
 #define FS_SIZE_MAX       INT64_MAX
 #define FS_EXTENTS_MAX    (1u << 30) /* of one file: changes that may add some are -EFBIG there */
-#define FS_SYMLINKS_MAX   40u /* followed in one path */
+#define FS_SYMLINKS_MAX   40u        /* followed in one path */
 #define FS_ROOT_INO       1u
 #define FS_XATTR_NAME_MAX 255u
 #define FS_XATTR_SIZE_MAX 65536u
@@ -83,7 +83,7 @@ struct fs_setattr {
 
 struct fs_statfs {
 	uint64_t blocks, free_blocks, avail_blocks; /* avail: without the reserve for log and checkpoint */
-	uint64_t held_blocks; /* given up (bad), or being emptied: neither free nor used */
+	uint64_t held_blocks;                       /* given up (bad), or being emptied: neither free nor used */
 	uint64_t files;
 	uint64_t log_bytes; /* since the last checkpoint */
 	uint64_t checkpoints;
@@ -170,8 +170,8 @@ int fs_fxattr_remove(struct fs_handle *h, const struct fs_caller *who, const cha
  * O(metadata): time, log and memory grow with the number of inodes and extents, not with bytes. One record: after a
  * crash it is there whole or not at all. Changes of other threads wait while it is taken; readers do not. WRITE leases
  * in the tree are broken (drain). Root, or the owner of `from` and of all that is below (-EPERM). A read-only snapshot
- * refuses every change (-EROFS) but its deletion. `to` may lie below `from`: then the snapshots in the tree are copied as
- * empty directories, else like all the rest. -EDQUOT, -ENOSPC, -ENOMEM: nothing happened.
+ * refuses every change (-EROFS) but its deletion. `to` may lie below `from`: then the snapshots in the tree are copied
+ * as empty directories, else like all the rest. -EDQUOT, -ENOSPC, -ENOMEM: nothing happened.
  */
 int fs_snapshot(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, bool read_only);
 /* Removes a snapshot whole, in one record; open files of it live on until closed. -EINVAL: no snapshot's root. */

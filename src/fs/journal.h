@@ -98,8 +98,8 @@ int journal_format(struct pool *pool, const struct inode_attr *root);
 /* Reads and verifies the superblock, loads the checkpoint, replays the log. Writes nothing. */
 int journal_open(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out);
 /*
- * The same for a journal that will be read only: where the log is damaged behind all that the checkpoint needs, what was
- * before the damage is served, and the log says so. Damage of the checkpoint, and inside of a record, is refused.
+ * The same for a journal that will be read only: where the log is damaged behind all that the checkpoint needs, what
+ * was before the damage is served, and the log says so. Damage of the checkpoint, and inside of a record, is refused.
  */
 int journal_open_read_only(struct pool *pool, const struct journal_apply *apply, void *ctx, struct journal **out);
 /* The first number that no inode ever had, up to the last record. */

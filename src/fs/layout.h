@@ -106,10 +106,11 @@ struct store {
 	const uint8_t *src; /* DATA: the byte for pos */
 	uint64_t pos, end;
 	enum store_kind kind;
-	bool append;  /* DATA: pos is where the file ends when the first byte is written */
-	bool started; /* something was done */
-	bool dropped; /* INODE was dropped and taken again */
-	bool promised; /* the copy of a shared block behind the end of file may use the reserve: a commit must not fail */
+	bool append;   /* DATA: pos is where the file ends when the first byte is written */
+	bool started;  /* something was done */
+	bool dropped;  /* INODE was dropped and taken again */
+	bool promised; /* the copy of a shared block behind the end of file may use the reserve: a commit must not fail
+			*/
 };
 /* INODE exclusive is held on entry and on return, and may be dropped between (for a break). */
 int store_run(struct store *s);

@@ -55,7 +55,7 @@ struct snap {
 	struct entry *entry; /* of the top, in to.dir */
 	struct inode_attr dir;
 	uint64_t drained, copied, shared, charged; /* members */
-	int64_t bytes;                    /* more for a checkpoint */
+	int64_t bytes;                             /* more for a checkpoint */
 };
 
 /* --- looking at the tree ---------------------------------------------------------------------------------------------
