@@ -16,7 +16,7 @@
 #include "crash_make.h"
 
 #define VARIANTS     10u
-#define RANDOM_COUNT 4000u
+#define RANDOM_COUNT 4600u
 #define SOAK_FIRST   1000000u
 #define FAILED_MAX   5u
 
