@@ -682,9 +682,14 @@ static bool ready(const struct oracle *o, const struct fsop *op)
 
 static int64_t move_blocks(struct oracle *o, const struct fsop *op)
 {
-	if (S_ISDIR(o->node[o->h[op->h].node].mode))
+	const struct onode *n = &o->node[o->h[op->h].node];
+	uint32_t uid = fsop_caller[op->who].cred.uid;
+
+	if (S_ISDIR(n->mode))
 		return -EISDIR;
-	return op->kind == OP_DEFRAGMENT && !o->h[op->h].writable ? -EBADF : 0;
+	if (op->kind == OP_DEFRAGMENT && !o->h[op->h].writable && uid != 0 && uid != n->uid)
+		return -EBADF;
+	return 0;
 }
 
 static int64_t run(struct oracle *o, const struct fsop *op, uint32_t *crc)

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "base/crc.h"
 
@@ -571,6 +572,9 @@ static void holders_that_do_not_answer_are_forced(void **state)
 	assert_true(clock_now_ns() - began < 40 * 100 * NS_PER_MS);
 	for (unsigned k = 0; k < 40; k++) {
 		assert_int_equal(o[k].recalls, 1);
+		/* The holder is told after its pins are gone, by the thread that forced it. */
+		for (unsigned wait = 0; wait < 10000 && atomic_load(&o[k].revokes) == 0; wait++)
+			usleep(1000);
 		assert_int_equal(o[k].revokes, 1);
 		assert_null(pin_at(&o[k].pin, 0));
 		snprintf(path, sizeof(path), "/s/f%u", k);
