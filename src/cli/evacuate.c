@@ -59,5 +59,7 @@ int verb_evacuate(int argc, char **argv)
 		cli_error(n, "%s", cli_pool());
 	else if (n > 0)
 		cli_fail("%s: %d ranges could not be read and are lost", cli_pool(), n);
+	else if (list == NULL)
+		printf("nothing was lost; these %llu bytes are not used any more\n", (unsigned long long)len);
 	return cli_close(fs, n ? CLI_FAILED : CLI_OK);
 }
