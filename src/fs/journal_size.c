@@ -76,10 +76,13 @@ int journal_set_blocks(struct journal *j, uint64_t blocks)
 	if (err == 0)
 		err = pool_publish(j->pool, FORMAT_SIZE_OFFSET, size_encode(s.uuid, blocks));
 	lock_take(&j->lock);
-	if (err == 0)
-		j->super = s;
-	else
+	/* Only these: the rest never changes and is read without the lock. */
+	if (err == 0) {
+		j->super.blocks = s.blocks;
+		j->super.made_blocks = s.made_blocks;
+	} else {
 		journal_broken(j, err);
+	}
 	lock_drop(&j->lock);
 	return err;
 }
