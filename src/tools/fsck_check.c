@@ -23,7 +23,7 @@ static bool is_type(const struct fsck_inode *i, uint32_t type)
 enum fsck_acl fsck_acl(const struct fsck_inode *i, const struct fsck_xattr *x)
 {
 	/* As aligned as the filesystem keeps them. */
-	static _Thread_local uint32_t value[FORMAT_XATTR_VALUE_MAX / sizeof(uint32_t)];
+	uint32_t value[FORMAT_XATTR_VALUE_MAX / sizeof(uint32_t)];
 	bool access = x->name_len == strlen(ACL_ACCESS_NAME) && memcmp(x->bytes, ACL_ACCESS_NAME, x->name_len) == 0;
 	bool dflt = x->name_len == strlen(ACL_DEFAULT_NAME) && memcmp(x->bytes, ACL_DEFAULT_NAME, x->name_len) == 0;
 	bool minimal;
