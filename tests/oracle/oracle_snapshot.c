@@ -33,6 +33,8 @@ static void copy_xattrs(struct onode *n)
 {
 	struct oxattr *x = n->xattr;
 
+	if (!n->xattrs)
+		return;
 	n->xattr = must_alloc(NULL, n->xattrs * sizeof(*x));
 	memcpy(n->xattr, x, n->xattrs * sizeof(*x));
 	for (unsigned i = 0; i < n->xattrs; i++) {
