@@ -96,6 +96,11 @@ struct lh_open_options {
 	uint64_t spin_ns;            /* how long waiting for direct I/O spins before it sleeps; 0: 50 µs */
 	uint64_t connect_timeout_ns; /* remote; 0: 5 s */
 	uint64_t ring_bytes;         /* ring: shared memory for data; 0: 16 MiB */
+	uint64_t exclusive_max_ns;   /* in process: the longest that an EXCLUSIVE lease denies changes (L22); 0: 60 s */
+	uint64_t orphan_limit_ns;    /* in process: unlinked files that are open longer are reclaimed; 0: never */
+	uint64_t grace_ns; /* in process: how long after a crash EXCLUSIVE leases may be reclaimed (L35); 0: 15 s */
+	bool no_resume;    /* remote: a lost connection ends the session, as if there were no lease time */
+	bool no_cache;     /* remote: lh_file_read and lh_file_write go as calls, without leases of their own */
 };
 /*
  * Errors: -EMEDIUMTYPE not a pool, -EPROTONOSUPPORT version or feature unknown, -EROFS a feature that this program may
@@ -124,6 +129,11 @@ LH_API int lh_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
 /* For the calls of this session: breaks are not waited for; the call returns -EWOULDBLOCK and the break goes on (L9).
  */
 LH_API void lh_fs_set_nowait(struct lh_fs *fs, bool nowait);
+/*
+ * Calls of this session that wait for others' leases just now, in whatever thread, return -EINTR and have done nothing;
+ * no gate of theirs is left (what was recalled stays recalled). Does not block. Not for signal handlers.
+ */
+LH_API void lh_fs_interrupt(struct lh_fs *fs);
 
 /* ---- names
  * ----------------------------------------------------------------------------------------------------------- */
@@ -287,6 +297,14 @@ LH_API int lh_fs_snapshots(struct lh_fs *fs, void (*each)(void *ctx, const struc
  */
 #define LH_LIMIT_UID  1u
 #define LH_LIMIT_TREE 2u
+/*
+ * L18, limits of pinned memory: `bytes` are pinned bytes, `inodes` leases. Of one uid (instead of its RLIMIT_MEMLOCK),
+ * of every uid that has none of its own, of the whole pool (id 0). Here 0 means nothing at all, UINT64_MAX no limit.
+ * Kept in the pool. Over one of these: -EDQUOT; over RLIMIT_MEMLOCK: -ENOMEM.
+ */
+#define LH_LIMIT_PINS         3u
+#define LH_LIMIT_PINS_DEFAULT 4u
+#define LH_LIMIT_PINS_POOL    5u
 struct lh_limit {
 	uint32_t size;
 	uint32_t kind;
@@ -298,6 +316,8 @@ struct lh_limit {
 };
 /* tree: path of the directory, NULL for a uid. */
 LH_API int lh_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+/* Takes the limit away again (PINS kinds; others: set 0). -ENODATA: there is none. */
+LH_API int lh_fs_limit_clear(struct lh_fs *fs, struct lh_limit *limit);
 /* -ENODATA: there is none. */
 LH_API int lh_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
 /* Returns how many. */
@@ -334,11 +354,23 @@ LH_API int lh_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len,
 #define LH_LEASE_MANUAL                                                                                                \
 	8u /* the library does not release on recall; the application must (by lh_event_next), or is forced */
 #define LH_LEASE_NOW 16u /* deadline 0: this lease is revoked without notice */
+/*
+ * L22: others' changes of the layout are refused (-ETXTBSY) as long as this is held, at most max_age_ns; the holder's
+ * own are -EDEADLK. Failing memory and administrators take it all the same. For the file's owner and root (-EPERM).
+ */
+#define LH_LEASE_EXCLUSIVE 32u
+/*
+ * L33: the key names file and range and is looked up for every chunk: moves need no recall, and the holder never
+ * notices; truncate and punch give what lh_file_read would. Costs a look-up for every 64 KiB, and no pinned bytes.
+ */
+#define LH_LEASE_FAULTING 64u
 
 struct lh_lease_options {
 	uint32_t size;
 	uint32_t flags;       /* LH_LEASE_* */
 	uint64_t deadline_ns; /* 0: the pool's default */
+	uint64_t
+	    max_age_ns; /* EXCLUSIVE: how long it denies changes; 0, or more than the pool allows: the pool's longest */
 };
 /*
  * A lease on [off, off + len): the promise that the layout stays, and the keys to reach it. READ needs a file open for
@@ -348,6 +380,12 @@ struct lh_lease_options {
  */
 LH_API int lh_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,
 			struct lh_lease **out);
+/*
+ * L23: READ, WRITE or with EXCLUSIVE (LH_LEASE_READ or LH_LEASE_WRITE, and LH_LEASE_EXCLUSIVE or not), all at once or
+ * nothing. Needs what lh_lease_get of that mode needs. -ESTALE: it was broken meanwhile and is as it was; its next
+ * access gets it anew in its old mode. max_age_ns as in lh_lease_options.
+ */
+LH_API int lh_lease_change(struct lh_lease *lease, uint32_t flags, uint64_t max_age_ns);
 /* Gives it back and frees the handle. Direct operations on it must have completed. NULL is allowed. */
 LH_API int lh_lease_release(struct lh_lease *lease);
 /* Direct access: one-sided, without a call to the server while the lease stands. Faults when it is gone (MANUAL:
@@ -367,6 +405,8 @@ struct lh_lease_state {
 	bool held;                     /* false: recalled or revoked, and not faulted in again yet */
 	uint64_t faults;               /* times that it was got again */
 	uint64_t recalls, revocations; /* notices, and how many ended by force */
+	uint32_t flags;                /* LH_LEASE_EXCLUSIVE, LH_LEASE_FAULTING */
+	uint64_t exclusive_left_ns;    /* how long changes are denied yet */
 };
 LH_API int lh_lease_state(struct lh_lease *lease, struct lh_lease_state *out);
 /* The layout behind the lease: as lh_file_extents, with key = the number that a fabric uses. For looking and for tests.
@@ -375,6 +415,15 @@ struct lh_lease_extent {
 	uint64_t file_off, len, key, key_off; /* bytes from key_off of key */
 };
 LH_API int lh_lease_extents(struct lh_lease *lease, struct lh_lease_extent *out, unsigned max);
+/*
+ * L29: which direct writes of this file (through any of its leases, not committed yet) were lost with the server that
+ * had them: up to max ranges, ascending, adjacent ones joined; returns how many there are and forgets those that it
+ * returned. Each was, or will be, the -EIO of one commit, sync or close. In process always 0.
+ */
+struct lh_range {
+	uint64_t off, len;
+};
+LH_API int lh_file_lost(struct lh_file *file, struct lh_range *out, unsigned max);
 /*
  * Tests and demonstrations: uses a key as a hostile client would, with no lease, no check, no healing.
  * -ESTALE dead or unknown key, -EACCES direction, -ERANGE outside the key, -EINVAL an offset that wraps.
@@ -431,6 +480,12 @@ struct lh_lease_info {
 	int32_t pid;
 	char host[64], state[16]; /* "granted", "recalling" */
 	uint64_t off, len, bytes, pinned_bytes, age_ns, recall_left_ns;
+	uint32_t gid;
+	uint32_t flags; /* LH_LEASE_EXCLUSIVE, LH_LEASE_FAULTING */
+	uint32_t pins;  /* devices that reach it */
+	uint32_t reserved;
+	char pin[32], last_reason[32]; /* kind of the first device; why it was recalled last, "" never */
+	uint64_t handle, exclusive_left_ns, recalled_ns;
 };
 /* Calls each() for every lease that the caller may see (root and the pool's owner: all; others: their own uid's). path
  * NULL: all files. */
@@ -446,6 +501,40 @@ struct lh_revoke_filter {
 	const char *path;
 };
 LH_API int lh_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter);
+
+/* The same for what the filter leaves: zero fields do not filter; all zero: everything. */
+LH_API int lh_fs_leases_matching(struct lh_fs *fs, const struct lh_revoke_filter *filter,
+				 void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
+
+struct lh_session_info {
+	uint32_t size;
+	uint32_t uid, gid;
+	int32_t pid;
+	char host[64], state[16]; /* "open", "away": its connection is lost, its lease time runs */
+	uint64_t number, leases, pinned_bytes, age_ns, idle_ns, recalls, forced;
+	uint64_t slowest_ns;                /* of its answers to recalls */
+	uint64_t bytes_limit, leases_limit; /* as they apply to it; UINT64_MAX: none */
+};
+/* As lh_fs_leases: by number. */
+LH_API int lh_fs_sessions(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_session_info *info), void *ctx);
+
+/* L26: one forced revocation. */
+struct lh_audit {
+	uint32_t size;
+	uint32_t mode;
+	uint64_t number; /* 1, 2, 3... since the filesystem was opened */
+	int64_t at_ns;   /* since 1970 */
+	uint64_t lease, ino, session, off, len, took_ns;
+	uint32_t uid, asker_uid;
+	int32_t pid, asker_pid;
+	uint64_t asker_session; /* 0: the filesystem itself */
+	char reason[32], asked_by[64];
+};
+/*
+ * The last 16,384 of them, oldest first: start with *cursor 0; returns how many were copied. Root and the pool's owner
+ * see all, others those of their own uid.
+ */
+LH_API int lh_fs_audit(struct lh_fs *fs, uint64_t *cursor, struct lh_audit *out, unsigned max);
 
 struct lh_lease_stats {
 	uint32_t size;
@@ -473,9 +562,10 @@ struct lh_server_options {
 	uint32_t tcp_uid, tcp_gid; /* who TCP clients are (they cannot prove anything without TLS); 0 with tcp_as_given
 				      false: 65534 */
 	bool tcp_as_given;
-	uint32_t sessions_max; /* 0: 10,000 */
-	uint64_t spin_ns;      /* movers; 0: 50 µs */
-	uint32_t socket_mode;  /* of the unix socket; 0: 0600 */
+	uint32_t sessions_max;       /* 0: 10,000 */
+	uint64_t spin_ns;            /* movers; 0: 50 µs */
+	uint32_t socket_mode;        /* of the unix socket; 0: 0600 */
+	uint64_t session_timeout_ns; /* the lease time: how long a silent session lives (L34); 0: 10 s */
 };
 /*
  * Serves fs (in process) on an address, "unix:PATH" or "tcp:HOST:PORT" (loopback only; port 0 picks one). May be called

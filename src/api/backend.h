@@ -55,6 +55,14 @@ struct lh_backend {
 	int (*fs_leases)(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
 			 void *ctx);
 	int (*fs_revoke)(struct lh_fs *fs, const struct lh_revoke_filter *filter);
+	int (*fs_leases_matching)(struct lh_fs *fs, const struct lh_revoke_filter *filter,
+				  void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
+	int (*fs_sessions)(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_session_info *info), void *ctx);
+	int (*fs_audit)(struct lh_fs *fs, uint64_t *cursor, struct lh_audit *out, unsigned max);
+	void (*fs_interrupt)(struct lh_fs *fs);
+	int (*fs_limit_clear)(struct lh_fs *fs, struct lh_limit *limit);
+	int (*file_lost)(struct lh_file *file, struct lh_range *out, unsigned max);
+	int (*lease_change)(struct lh_lease *lease, uint32_t flags, uint64_t max_age_ns);
 	int (*fs_lease_stats)(struct lh_fs *fs, struct lh_lease_stats *out);
 	int (*fs_trace)(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
 	int (*path_stat)(struct lh_fs *fs, const char *path, bool follow, struct lh_stat *out);

@@ -53,6 +53,7 @@ struct fs_caller {
 	 * in Linux. 0 when the caller has applied it to `mode` himself.
 	 */
 	uint32_t umask;
+	uint64_t tag; /* of this call, for lease_interrupt of the session: its waits return -EINTR then */
 };
 
 struct fs_attr {
@@ -103,7 +104,9 @@ struct fs_mount_options {
 	bool no_checkpoint_thread; /* tests: checkpoints only by fs_checkpoint */
 	struct lease_options lease;
 	uint64_t commit_interval_ns; /* POOL_MSYNC: how old unsynced records get; 0: 5 s */
-	uint32_t extents_max;        /* tests: another FS_EXTENTS_MAX */
+	uint64_t orphan_limit_ns;    /* unlinked files that are open longer are reclaimed; 0: never */
+	uint64_t grace_ns; /* L35: how long after the mount of a pool that was not unmounted claims are kept; 0: 15 s */
+	uint32_t extents_max; /* tests: another FS_EXTENTS_MAX */
 };
 /*
  * Opens, verifies, replays. The pool stays the caller's and outlives the fs.
@@ -314,12 +317,19 @@ struct fs_lease_args {
 	uint64_t deadline_ns;     /* as lease_grant_args */
 	bool nowait;              /* -EAGAIN instead of waiting at a gate, -EWOULDBLOCK instead of for a break */
 	const struct fs_pin *pin; /* NULL: a lease without a pin */
+	/* L22: others' changes are -ETXTBSY, the session's own -EDEADLK. For the file's owner and uid 0 (-EPERM). */
+	bool exclusive;
+	bool faulting;         /* L33: place() gets no runs; the device looks every chunk up (fs_fault_enter) */
+	uint64_t max_age_ns;   /* EXCLUSIVE; as lease_grant_args */
+	const uint8_t *client; /* 16 bytes: whose claim it is after a crash (L35); NULL: nobody's */
+	bool reclaim; /* EXCLUSIVE, within the grace: only what this client held and was not revoked, else -ESTALE */
 };
 struct fs_lease {
 	uint64_t lease;
 	uint32_t seq;
 	struct range range; /* what was granted; RANGE of length 0 is -ENODATA instead */
 	uint64_t size;      /* of the file, at the grant */
+	uint64_t exclusive_left_ns;
 };
 /*
  * L17: READ needs a handle open for reading, WRITE one for writing, else -EBADF. L27: WRITE allocates holes, copies
@@ -328,6 +338,21 @@ struct fs_lease {
  */
 int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *args,
 		 struct fs_lease *out);
+/*
+ * L23: another mode for a lease of this handle, whole and at once: the layout is made fit for it as in fs_lease_get,
+ * then its pins are drained and placed anew. Of args: mode, exclusive, max_age_ns, client, nowait. -ESTALE: it was
+ * broken meanwhile.
+ */
+int fs_lease_change(struct fs_handle *h, const struct fs_caller *who, uint64_t lease, const struct fs_lease_args *args,
+		    struct fs_lease *out);
+/* Within the grace (ns left; 0: over): claims of EXCLUSIVE leases from before the crash stand as if they were held. */
+uint64_t fs_grace_left(struct fs *fs);
+/*
+ * Opens what another handle had open (a session that is made anew): by number and birth time, with the permissions of
+ * now. -ESTALE: there is no such file any more.
+ */
+int fs_open_ino(struct fs *fs, const struct fs_caller *who, uint64_t ino, int64_t btime_ns, int flags,
+		struct fs_handle **out);
 /*
  * L28, L30: makes direct writes of [off, off + len) durable, sets mtime, grows the size to off + len when that is more.
  * Needs no lease. -EBADF unless open for writing.

@@ -120,7 +120,8 @@ static int grant_now(struct grant *g, struct range range)
 
 	if (err)
 		return err;
-	*g->out = (struct fs_lease){lease.lease, lease.seq, range, g->inode->attr.size};
+	*g->out =
+	    (struct fs_lease){.lease = lease.lease, .seq = lease.seq, .range = range, .size = g->inode->attr.size};
 	if (g->args->pin)
 		err = grant_pin(g, range, &lease);
 	if (err)
@@ -235,7 +236,7 @@ int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct 
 		if (g.who->nowait)
 			return fail(-EAGAIN, "the layout of the range is being changed: try again");
 		freeze_wait_grants(h->fs);
-		err = lease_gate_wait(h->fs->arbiter, &h->inode->anchor, g.range, UINT64_MAX);
+		err = lease_gate_wait(h->fs->arbiter, &h->inode->anchor, g.range, UINT64_MAX, who->session, who->tag);
 		if (err)
 			return err;
 	}

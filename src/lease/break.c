@@ -217,7 +217,7 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	return 0;
 }
 
-void lease_break_wait(struct lease_break *b)
+int lease_break_wait(struct lease_break *b)
 {
 	uint64_t start = clock_now_ns(), spun = 0;
 
@@ -232,6 +232,7 @@ void lease_break_wait(struct lease_break *b)
 	while (!b->done)
 		cond_wait(&b->over, &b->shard->lock);
 	lock_drop(&b->shard->lock);
+	return 0;
 }
 
 bool lease_break_done(struct lease_break *b)

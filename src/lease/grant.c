@@ -88,11 +88,14 @@ int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, st
 	return err;
 }
 
-int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns)
+int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns,
+		    struct lease_session *who, uint64_t tag)
 {
 	struct lease_shard *sh = shard_of_object(a, an->object);
 	int err = 0;
 
+	(void)who;
+	(void)tag;
 	lock_assert_none();
 	lock_take(&sh->lock);
 	while (err == 0) {
@@ -131,7 +134,7 @@ int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease
 	return err;
 }
 
-bool lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner)
+int lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner)
 {
 	struct lease_object *o = object_lock(an);
 	struct piece *p;

@@ -31,8 +31,16 @@ struct lease_session;
 struct lease_object;
 struct lease_break;
 
+/* A lease has one of these. */
 enum lease_mode { LEASE_READ = 1, LEASE_WRITE = 2 };
-#define LEASE_ANY_MODE (LEASE_READ | LEASE_WRITE)
+/*
+ * What a break takes, besides bits of the modes. EXCLUSIVE: also leases that deny changes (L22); without it they make
+ * the break fail. FAULTING: also leases whose device looks every chunk up (L33), which no move concerns.
+ */
+#define LEASE_EXCLUSIVE 4u
+#define LEASE_FAULTING  8u
+#define LEASE_ANY_MODE  (LEASE_READ | LEASE_WRITE)
+#define LEASE_ALL       (LEASE_ANY_MODE | LEASE_EXCLUSIVE | LEASE_FAULTING)
 
 #define LEASE_STATES 4
 enum lease_state { LEASE_GRANTED, LEASE_RECALLING, LEASE_RELEASED, LEASE_REVOKED };
@@ -77,6 +85,7 @@ struct lease_options {
 	struct lease_clock clock;    /* now_ns NULL: CLOCK_MONOTONIC */
 	uint64_t deadline_ns;        /* pool default D; 0: 1 s */
 	uint64_t deadline_max_ns;    /* a lease or a break may not ask for more; 0: 60 s */
+	uint64_t exclusive_max_ns;   /* L22: the longest that a lease may deny changes; 0: 60 s */
 	uint32_t session_leases_max; /* 0: 65,536; over it grants get -EDQUOT */
 	bool no_timer_thread;        /* tests with a fake clock drive expiry by lease_tick */
 };
@@ -109,11 +118,14 @@ struct lease_session_ops {
 	void (*revoked)(void *ctx, const struct lease_recall *r);
 };
 
-/* What a session looks like in listings. */
+/* What a session looks like in listings, and what its uid may pin (L18). */
 struct lease_identity {
 	uint32_t uid, gid;
 	int32_t pid;
 	char host[64];
+	/* RLIMIT_MEMLOCK of the peer: what its uid may have pinned when this session asks for more, where no
+	 * administrator's limit says otherwise. 0: nothing given, no limit; UINT64_MAX: none either (CAP_IPC_LOCK). */
+	uint64_t memlock_bytes;
 };
 
 /*
@@ -123,6 +135,7 @@ struct lease_identity {
  * Idempotent. gone tells that the whole lease ended and the pin will not be called again: the consumer frees itself.
  */
 struct lease_pin_ops {
+	const char *name; /* the kind of device, for listings: "key", "mapping", "io_uring"... NULL: "pin" */
 	void (*drain)(void *pin, struct range range);
 	void (*gone)(void *pin);
 };
@@ -157,6 +170,10 @@ struct lease_grant_args {
 	struct range range;
 	enum lease_mode mode;
 	uint64_t deadline_ns; /* 0: pool default; clipped to the maximum; LEASE_DEADLINE_NOW: at once (D = 0) */
+	bool exclusive;       /* L22: who may is decided by the fs */
+	bool faulting;        /* L33: only broken by LEASE_FAULTING; its pins count no bytes */
+	uint64_t max_age_ns;  /* EXCLUSIVE: how long it denies changes, then it is an ordinary lease; 0, and above the
+				 maximum: the maximum */
 };
 #define LEASE_DEADLINE_NOW UINT64_MAX
 struct lease_grant {
@@ -166,12 +183,34 @@ struct lease_grant {
 /*
  * Grants, or -EAGAIN when a gate is closed on the range (then lease_gate_wait without locks, and try again), -EDQUOT,
  * -ENOMEM, -EINVAL (empty range, no mode), -ESHUTDOWN after lease_unmount or while the session closes. Never waits;
+ * L18: -EDQUOT over an administrator's limit of leases. (Bytes are charged by lease_pin_attach.)
  * called with the fs's INODE lock held, so that what it promises is true.
  */
 int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, struct lease_grant *out);
-/* Waits until no gate touches the range: 0; -ETIMEDOUT after deadline_ns (absolute, UINT64_MAX for ever). No lock held.
+/* Waits until no gate touches the range: 0; -ETIMEDOUT after deadline_ns (absolute, UINT64_MAX for ever); -EINTR:
+ * lease_interrupt of who (may be NULL). No lock held.
  */
-int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns);
+int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns,
+		    struct lease_session *who, uint64_t tag);
+/*
+ * Ends waiting: lease_gate_wait and lease_break_wait of this session with this tag (0: with any) return -EINTR. Waits
+ * that begin later are not concerned, but with `for_good`: then all of the session's return -EINTR at once from now on
+ * (its caller is gone). Any thread.
+ */
+void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good);
+/*
+ * L23: the mode of a lease, and whether it denies changes, become others at once; its seq rises. Under INODE exclusive,
+ * with the layout fit for the mode (that is the fs's); its own pins must be drained (lease_own_drain) before and placed
+ * anew after. -ESTALE: a part of it was recalled, released or revoked since the grant: nothing changed. -EAGAIN: a
+ * gate.
+ */
+struct lease_change_args {
+	enum lease_mode mode;
+	bool exclusive;
+	uint64_t max_age_ns;
+};
+int lease_change(struct lease_session *s, uint64_t lease, const struct lease_change_args *args,
+		 struct lease_grant *out);
 
 /*
  * Attaches a consumer: -ESTALE unless the lease is GRANTED and as it was granted: no part released, recalled, or moved
@@ -206,8 +245,12 @@ static inline bool lease_busy(const struct lease_anchor *an)
 	return atomic_load_explicit(&an->state, memory_order_acquire) != NULL;
 #endif
 }
-/* Whether a lease of these modes of somebody other than `owner` (a session, or NULL) overlaps. */
-bool lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner);
+/*
+ * Whether a lease that these modes take, of somebody other than `owner` (a session, or NULL), overlaps: 0 or 1. Without
+ * LEASE_EXCLUSIVE among them: -ETXTBSY when an overlapping lease of another denies changes, -EDEADLK when one of the
+ * owner's does (L22).
+ */
+int lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner);
 
 struct lease_break_args {
 	struct lease_anchor *anchor;
@@ -217,16 +260,18 @@ struct lease_break_args {
 	enum lease_kind kind;
 	const struct lease_session *owner; /* not broken; NULL breaks everyone */
 	uint64_t deadline_ns; /* how long at most; 0: each lease's own; LEASE_DEADLINE_NOW: force at once */
+	uint64_t tag;         /* for lease_interrupt */
 };
 /*
  * Closes the gate (new grants on the range wait, I6; everyone's, the owner's too), sends the recalls. Never waits for a
  * holder. No lock held. The effective deadline of a lease is the smaller of its own and the break's, from now; whoever
  * has none left gets no recall but is forced before the call returns. -EINVAL (empty range, no modes); -ENOMEM, after
- * which some may have been recalled for nothing.
+ * which some may have been recalled for nothing; -ETXTBSY, -EDEADLK as lease_conflicts, nothing was recalled.
  */
 int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *args, struct lease_break **out);
-/* Waits until every one has released or was revoked (always ends, L7). No lock of ours or the fs's held (asserted). */
-void lease_break_wait(struct lease_break *b);
+/* Waits until every one has released or was revoked (always ends, L7): 0; -EINTR: lease_interrupt of the owner. No lock
+ * of ours or the fs's held (asserted). */
+int lease_break_wait(struct lease_break *b);
 /* true when lease_break_wait would return at once. */
 bool lease_break_done(struct lease_break *b);
 /* Opens the gate and frees b. The change is done, or given up (what was recalled stays recalled). NULL is allowed. */
@@ -266,10 +311,66 @@ struct lease_info {
 	enum lease_state state;
 	uint64_t age_ns;
 	uint64_t recall_left_ns; /* 0 when not recalled */
+	bool exclusive, faulting;
+	uint64_t exclusive_left_ns; /* 0: denies nothing (any more) */
+	unsigned pins;
+	const char *pin;               /* what kind of device the first one is (lease_pin_ops.name); "" without one */
+	uint64_t recalled_ns;          /* how long ago it was recalled last; UINT64_MAX: never */
+	enum lease_reason last_reason; /* of that */
 };
 /* Calls each() for a snapshot of the matching leases (object 0: all; session 0: all). Without locks. 0, -ENOMEM. */
 int lease_list(struct lease_arbiter *a, uint64_t object, uint64_t session,
 	       void (*each)(void *ctx, const struct lease_info *info), void *ctx);
+
+/* --- the ledger: who may pin how much (L18, L19) ------------------------------------------------------------------ */
+
+/*
+ * Every pinned byte is charged to its session's uid: the bytes that a lease covers, from the attach of its first pin
+ * until their part is drained. UINT64_MAX: no limit. LEASE_LIMIT_UID: of one uid, instead of its RLIMIT_MEMLOCK.
+ * LEASE_LIMIT_DEFAULT: of every uid without one. LEASE_LIMIT_POOL: of all together.
+ * Over memlock_bytes: -ENOMEM; over one of these: -EDQUOT. What is over already stays.
+ */
+enum lease_limit_kind { LEASE_LIMIT_UID, LEASE_LIMIT_DEFAULT, LEASE_LIMIT_POOL };
+struct lease_limit {
+	enum lease_limit_kind kind;
+	uint32_t uid; /* LEASE_LIMIT_UID */
+	uint64_t bytes, leases;
+	uint64_t bytes_used, leases_used; /* out */
+};
+int lease_limit_set(struct lease_arbiter *a, const struct lease_limit *limit);
+/* Fills what is used too. */
+void lease_limit_get(struct lease_arbiter *a, struct lease_limit *limit);
+
+struct lease_session_info {
+	uint64_t session;
+	struct lease_identity who;
+	uint64_t leases, pinned_bytes, age_ns, recalls, forced;
+	uint64_t slowest_ns;                /* of its answers to recalls */
+	uint64_t bytes_limit, leases_limit; /* as they apply to it; UINT64_MAX: none */
+};
+/* By number, those above `after`. Without locks. 0, -ENOMEM. */
+int lease_sessions(struct lease_arbiter *a, uint64_t after,
+		   bool (*each)(void *ctx, const struct lease_session_info *info), void *ctx);
+
+/* Every forced revocation: the last LEASE_AUDIT_MAX of them; the log has them too, as far as its rate allows. */
+#define LEASE_AUDIT_MAX 16384
+struct lease_audit {
+	uint64_t number; /* 1, 2, 3... */
+	int64_t at_ns;   /* CLOCK_REALTIME */
+	uint64_t lease, object;
+	struct lease_identity who; /* the holder */
+	uint64_t session;
+	enum lease_mode mode;
+	struct range range;
+	enum lease_reason reason;
+	uint64_t took_ns; /* since the recall */
+	uint64_t asker_session;
+	uint32_t asker_uid;
+	int32_t asker_pid;
+	char asked_by[64]; /* an administrator's words; "" */
+};
+/* As lease_trace_read. */
+unsigned lease_audit_read(struct lease_arbiter *a, uint64_t *cursor, struct lease_audit *out, unsigned max);
 /*
  * L26: revokes by force now: filters that are 0 do not filter (uid: UINT32_MAX). Returns how many, when they are
  * drained; -ENOMEM, after which some may be left. Logged as audit lines.

@@ -43,12 +43,15 @@ union proto_element {
 	struct proto_dirent dirent;
 	struct proto_lease_info lease_info;
 	struct proto_snapshot_info snapshot_info;
+	struct proto_session_info session_info;
+	struct proto_audit audit;
 	struct proto_limit limit;
 	struct proto_lost lost;
 };
 
 extern const struct shape proto_shape_error, proto_shape_run, proto_shape_extent, proto_shape_dirent,
-    proto_shape_lease_info, proto_shape_snapshot_info, proto_shape_limit, proto_shape_lost;
+    proto_shape_lease_info, proto_shape_session_info, proto_shape_audit, proto_shape_snapshot_info, proto_shape_limit,
+    proto_shape_lost;
 
 /* NULL: unknown. */
 const struct type_info *proto_type_info(unsigned type);

@@ -499,6 +499,16 @@ bool proto_dirent_next(const struct proto_list *l, uint32_t *cursor, struct prot
 	return proto_element_next(l, &proto_shape_dirent, cursor, out);
 }
 
+bool proto_session_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_session_info *out)
+{
+	return proto_element_next(l, &proto_shape_session_info, cursor, out);
+}
+
+bool proto_audit_next(const struct proto_list *l, uint32_t *cursor, struct proto_audit *out)
+{
+	return proto_element_next(l, &proto_shape_audit, cursor, out);
+}
+
 bool proto_lease_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_lease_info *out)
 {
 	return proto_element_next(l, &proto_shape_lease_info, cursor, out);

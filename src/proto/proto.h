@@ -61,6 +61,8 @@
 	X(GOODBYE, 3, goodbye, none)                                                                                   \
 	X(DATA_HELLO, 4, data_hello, empty)                                                                            \
 	X(RING_ATTACH, 5, empty, empty)                                                                                \
+	X(RESUME, 6, resume, resumed)                                                                                  \
+	X(CANCEL, 7, cancel, empty)                                                                                    \
 	X(FS_SYNC, 16, empty, empty)                                                                                   \
 	X(FS_STAT, 17, empty, fs_stat)                                                                                 \
 	X(FS_LEASES, 18, fs_leases, lease_list)                                                                        \
@@ -74,6 +76,8 @@
 	X(FS_LIMITS, 26, after, limits)                                                                                \
 	X(FS_RESIZE, 27, resize, empty)                                                                                \
 	X(FS_EVACUATE, 28, evacuate, count)                                                                            \
+	X(FS_SESSIONS, 29, after, sessions)                                                                            \
+	X(FS_AUDIT, 30, after, audits)                                                                                 \
 	X(PATH_STAT, 32, path_stat, attr)                                                                              \
 	X(PATH_MKDIR, 33, path_mode, empty)                                                                            \
 	X(PATH_RMDIR, 34, path, empty)                                                                                 \
@@ -114,6 +118,9 @@
 	X(FILE_LINK, 83, file_link, empty)                                                                             \
 	X(FILE_SETATTR, 84, file_setattr, empty)                                                                       \
 	X(FILE_DEFRAGMENT, 85, handle, defragmented)                                                                   \
+	X(LEASE_FAULT, 86, lease_fault, lease_faulted)                                                                 \
+	X(FILE_REOPEN, 87, file_reopen, opened)                                                                        \
+	X(LEASE_CHANGE, 88, lease_change, lease_granted)                                                               \
 	X(RECALL, 96, recall, none)                                                                                    \
 	X(REVOKED, 97, recall, none)                                                                                   \
 	X(LAYOUT, 98, layout, none)                                                                                    \
@@ -179,7 +186,36 @@ struct proto_lease_info {
 	int32_t pid;
 	struct proto_range range;
 	uint64_t bytes, pinned_bytes, age_ns, recall_left_ns;
+	uint32_t gid;
+	uint64_t handle;
+	uint32_t flags; /* PROTO_LEASE_* */
+	uint32_t pins;
+	uint64_t exclusive_left_ns;         /* how long changes are denied yet */
+	uint64_t recalled_ns;               /* how long ago it was recalled last; UINT64_MAX: never */
+	struct proto_str host, pin, reason; /* pin: what kind of device; reason: of the last recall */
+};
+struct proto_session_info {
+	uint64_t number, leases, pinned_bytes, age_ns, idle_ns, recalls, forced, slowest_ns;
+	uint64_t bytes_limit, leases_limit; /* of its uid, as it applies to this session; UINT64_MAX: none */
+	uint32_t uid, gid;
+	int32_t pid;
+	uint32_t state; /* 0 open, 1 away: its connection is lost, its lease time runs */
 	struct proto_str host;
+};
+/* One forced revocation. */
+struct proto_audit {
+	uint64_t number; /* of the record: 1, 2, 3... since the start of the server */
+	int64_t at_ns;   /* since 1970 */
+	uint64_t lease, ino, session;
+	uint32_t uid;
+	int32_t pid;
+	uint32_t mode;
+	struct proto_range range;
+	uint64_t took_ns; /* since the recall */
+	uint32_t asker_uid;
+	int32_t asker_pid;
+	uint64_t asker_session; /* 0: the filesystem itself */
+	struct proto_str reason, asked_by;
 };
 struct proto_snapshot_info {
 	uint64_t ino, inodes, blocks;
@@ -246,9 +282,10 @@ struct proto_error {
 struct proto_hello {
 	uint32_t magic; /* PROTO_MAGIC */
 	uint32_t version_min, version_max;
-	uint64_t features; /* that the client knows */
-	uint32_t flags;    /* PROTO_HELLO_* */
-	int32_t pid;       /* for listings; on unix sockets the kernel's word counts */
+	uint64_t features;  /* that the client knows */
+	uint32_t flags;     /* PROTO_HELLO_* */
+	int32_t pid;        /* for listings; on unix sockets the kernel's word counts */
+	uint8_t client[16]; /* of this client for as long as it lives, random: reclaims EXCLUSIVE leases (P58) */
 	struct proto_str host;
 };
 struct proto_welcome {
@@ -262,7 +299,25 @@ struct proto_welcome {
 	uint32_t block_size;
 	uint32_t message_max, data_max, outstanding_max, handles_max;
 	uint64_t deadline_ns, deadline_max_ns; /* of leases: the pool's default and maximum; 0: not told */
-	uint64_t session_timeout_ns; /* silence after which the session is dead (L34); 0: never, this version */
+	uint64_t session_timeout_ns;           /* the lease time: silence after which the session is dead (L34) */
+	uint64_t grace_ns;                     /* how long EXCLUSIVE leases may be reclaimed from now on (L35) */
+};
+/* The first message of a connection that takes an existing session over. */
+struct proto_resume {
+	uint32_t magic;
+	uint32_t version; /* WELCOME's */
+	uint64_t session;
+	uint64_t epoch;
+	uint8_t token[16];
+	uint64_t received; /* messages of the server's that the client has had in this session, WELCOME not counted */
+};
+struct proto_resumed {
+	uint64_t received; /* sequence of the last request that the server has had: send again what is above */
+	uint64_t session_timeout_ns;
+};
+/* A request of this session whose waiting for others' leases is to end: it answers EINTR, unless it is done. */
+struct proto_cancel {
+	uint64_t request; /* its sequence; 0: all */
 };
 struct proto_goodbye {
 	uint32_t reason; /* enum proto_bye_reason */
@@ -282,7 +337,10 @@ struct proto_fs_stat {
 	struct proto_str pool_class, pool_kind;
 };
 struct proto_fs_leases {
-	uint64_t after;        /* numbers above this; 0 at first */
+	uint64_t after;           /* numbers above this; 0 at first */
+	uint64_t number, session; /* 0: do not filter */
+	uint32_t by_uid;          /* 0 or 1 */
+	uint32_t uid;
 	struct proto_str path; /* empty: all files */
 };
 struct proto_lease_list {
@@ -323,6 +381,15 @@ struct proto_limit_reply {
 struct proto_limits {
 	uint32_t more;
 	struct proto_list limits; /* struct proto_limit, by kind and id */
+};
+
+struct proto_sessions {
+	uint32_t more;
+	struct proto_list sessions; /* struct proto_session_info, by number */
+};
+struct proto_audits {
+	uint32_t more;
+	struct proto_list audits; /* struct proto_audit, by number */
 };
 
 struct proto_resize {
@@ -477,11 +544,17 @@ struct proto_defragmented {
 	uint64_t before, after; /* runs */
 };
 
+#define PROTO_LEASE_EXCLUSIVE 1u
+#define PROTO_LEASE_FAULTING  2u
+#define PROTO_LEASE_RECLAIM   4u /* LEASE_GET: an EXCLUSIVE lease from before the server's restart (L35) */
+#define PROTO_LEASE_ALL       7u
 struct proto_lease_get {
 	uint64_t handle;
 	struct proto_range range;
 	uint32_t mode;        /* enum proto_mode */
 	uint64_t deadline_ns; /* 0: default; PROTO_DEADLINE_NOW */
+	uint32_t flags;       /* PROTO_LEASE_* */
+	uint64_t max_age_ns;  /* EXCLUSIVE: how long changes are denied; 0: the pool's longest */
 };
 struct proto_lease_granted {
 	uint64_t lease;
@@ -489,7 +562,30 @@ struct proto_lease_granted {
 	uint32_t mode;
 	struct proto_range range; /* what was granted */
 	uint64_t size;            /* of the file at the grant */
-	struct proto_list runs;   /* struct proto_run, ascending */
+	uint32_t flags;           /* PROTO_LEASE_EXCLUSIVE, PROTO_LEASE_FAULTING as granted */
+	uint64_t exclusive_left_ns;
+	struct proto_list runs; /* struct proto_run, ascending */
+};
+/* L23. The answer is a grant of the same number: these runs and no others lead to its bytes. */
+struct proto_lease_change {
+	uint64_t lease;
+	uint32_t mode;
+	uint32_t flags; /* PROTO_LEASE_EXCLUSIVE or 0 */
+	uint64_t max_age_ns;
+};
+/* A faulting lease whose key answered "fault": make the range what a write (READ leases: a read) needs. */
+struct proto_lease_fault {
+	uint64_t lease;
+	struct proto_range range;
+};
+struct proto_lease_faulted {
+	uint64_t size; /* of the file now */
+};
+/* An open file of an earlier session, after the server's restart. */
+struct proto_file_reopen {
+	uint64_t ino;
+	int64_t btime_ns; /* as it was: else the number is another file's (ESTALE) */
+	uint32_t flags;   /* as FILE_OPEN */
 };
 struct proto_lease_release {
 	uint64_t lease;
@@ -536,6 +632,9 @@ union proto_body {
 	struct proto_error error;
 	struct proto_hello hello;
 	struct proto_welcome welcome;
+	struct proto_resume resume;
+	struct proto_resumed resumed;
+	struct proto_cancel cancel;
 	struct proto_goodbye goodbye;
 	struct proto_data_hello data_hello;
 	struct proto_fs_stat fs_stat;
@@ -590,6 +689,12 @@ union proto_body {
 	struct proto_defragmented defragmented;
 	struct proto_progress progress;
 	struct proto_loss loss;
+	struct proto_sessions sessions;
+	struct proto_audits audits;
+	struct proto_lease_change lease_change;
+	struct proto_lease_fault lease_fault;
+	struct proto_lease_faulted lease_faulted;
+	struct proto_file_reopen file_reopen;
 };
 
 /* bytes: PROTO_HEADER_SIZE of them. NULL, or the rule that they break (magic of the type, flags, length over the type's
@@ -618,6 +723,8 @@ bool proto_extent_next(const struct proto_list *l, uint32_t *cursor, struct prot
 bool proto_dirent_next(const struct proto_list *l, uint32_t *cursor, struct proto_dirent *out);
 bool proto_lease_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_lease_info *out);
 bool proto_snapshot_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_snapshot_info *out);
+bool proto_session_info_next(const struct proto_list *l, uint32_t *cursor, struct proto_session_info *out);
+bool proto_audit_next(const struct proto_list *l, uint32_t *cursor, struct proto_audit *out);
 bool proto_limit_next(const struct proto_list *l, uint32_t *cursor, struct proto_limit *out);
 bool proto_lost_next(const struct proto_list *l, uint32_t *cursor, struct proto_lost *out);
 

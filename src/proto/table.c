@@ -51,13 +51,25 @@ ELEMENT(dirent, true, EU64(dirent.ino), EU64(dirent.cookie), EVAL(dirent.type, 0
 ELEMENT(lease_info, false, EU64(lease_info.number), EU64(lease_info.ino), EU64(lease_info.session),
 	EVAL(lease_info.mode, PROTO_READ, PROTO_WRITE), EVAL(lease_info.state, 0, 1), EU32(lease_info.uid),
 	EI32(lease_info.pid), ERNG(lease_info.range), EU64(lease_info.bytes), EU64(lease_info.pinned_bytes),
-	EU64(lease_info.age_ns), EU64(lease_info.recall_left_ns), ESTR(lease_info.host, 0, PROTO_HOST_MAX));
+	EU64(lease_info.age_ns), EU64(lease_info.recall_left_ns), EU32(lease_info.gid), EU64(lease_info.handle),
+	EVAL(lease_info.flags, 0, PROTO_LEASE_ALL), EU32(lease_info.pins), EU64(lease_info.exclusive_left_ns),
+	EU64(lease_info.recalled_ns), ESTR(lease_info.host, 0, PROTO_HOST_MAX), ESTR(lease_info.pin, 0, PROTO_KIND_MAX),
+	ESTR(lease_info.reason, 0, PROTO_KIND_MAX));
+ELEMENT(session_info, false, EU64(session_info.number), EU64(session_info.leases), EU64(session_info.pinned_bytes),
+	EU64(session_info.age_ns), EU64(session_info.idle_ns), EU64(session_info.recalls), EU64(session_info.forced),
+	EU64(session_info.slowest_ns), EU64(session_info.bytes_limit), EU64(session_info.leases_limit),
+	EU32(session_info.uid), EU32(session_info.gid), EI32(session_info.pid), EVAL(session_info.state, 0, 1),
+	ESTR(session_info.host, 0, PROTO_HOST_MAX));
+ELEMENT(audit, false, EU64(audit.number), EI64(audit.at_ns), EU64(audit.lease), EU64(audit.ino), EU64(audit.session),
+	EU32(audit.uid), EI32(audit.pid), EVAL(audit.mode, PROTO_READ, PROTO_WRITE), ERNG(audit.range),
+	EU64(audit.took_ns), EU32(audit.asker_uid), EI32(audit.asker_pid), EU64(audit.asker_session),
+	ESTR(audit.reason, 0, PROTO_KIND_MAX), ESTR(audit.asked_by, 0, PROTO_HOST_MAX));
 
 ELEMENT(snapshot_info, false, EU64(snapshot_info.ino), EU64(snapshot_info.inodes), EU64(snapshot_info.blocks),
 	EI64(snapshot_info.created_ns), EVAL(snapshot_info.read_only, 0, 1),
 	ESTR(snapshot_info.path, 0, PROTO_PATH_MAX));
 #define LIMIT_MIN 1u
-#define LIMIT_MAX 2u
+#define LIMIT_MAX 5u
 ELEMENT(limit, false, EVAL(limit.kind, LIMIT_MIN, LIMIT_MAX), EU32(limit.id), EU64(limit.ino), EU64(limit.bytes),
 	EU64(limit.inodes), EU64(limit.bytes_used), EU64(limit.inodes_used));
 ELEMENT(lost, false, EU64(lost.ino), ERNG(lost.range), ESTR(lost.path, 0, PROTO_PATH_MAX));
@@ -67,18 +79,23 @@ const struct shape proto_shape_error = SHAPE(fields_error);
 static const struct shape shape_empty;
 
 MESSAGE(hello, U32(hello.magic), U32(hello.version_min), U32(hello.version_max), U64(hello.features),
-	VAL(hello.flags, 0, PROTO_HELLO_READ_ONLY), I32(hello.pid), STR(hello.host, PROTO_HOST_MAX));
+	VAL(hello.flags, 0, PROTO_HELLO_READ_ONLY), I32(hello.pid), B16(hello.client), STR(hello.host, PROTO_HOST_MAX));
 MESSAGE(welcome, U32(welcome.version), U64(welcome.features), U64(welcome.session), U64(welcome.epoch),
 	B16(welcome.token), U64(welcome.boot), U32(welcome.uid), U32(welcome.gid), U32(welcome.block_size),
 	U32(welcome.message_max), U32(welcome.data_max), U32(welcome.outstanding_max), U32(welcome.handles_max),
-	U64(welcome.deadline_ns), U64(welcome.deadline_max_ns), U64(welcome.session_timeout_ns));
+	U64(welcome.deadline_ns), U64(welcome.deadline_max_ns), U64(welcome.session_timeout_ns), U64(welcome.grace_ns));
+MESSAGE(resume, U32(resume.magic), U32(resume.version), U64(resume.session), U64(resume.epoch), B16(resume.token),
+	U64(resume.received));
+MESSAGE(resumed, U64(resumed.received), U64(resumed.session_timeout_ns));
+MESSAGE(cancel, U64(cancel.request));
 MESSAGE(goodbye, VAL(goodbye.reason, 0, PROTO_BYE_COUNT - 1), STR(goodbye.text, PROTO_TEXT_MAX));
 MESSAGE(data_hello, U32(data_hello.magic), U32(data_hello.version), U64(data_hello.session), B16(data_hello.token));
 
 MESSAGE(fs_stat, U32(fs_stat.block_size), U64(fs_stat.blocks), U64(fs_stat.free_blocks), U64(fs_stat.avail_blocks),
 	U64(fs_stat.files), U64(fs_stat.log_bytes), U64(fs_stat.checkpoints), B16(fs_stat.uuid),
 	STR(fs_stat.pool_class, PROTO_KIND_MAX), STR(fs_stat.pool_kind, PROTO_KIND_MAX));
-MESSAGE(fs_leases, U64(fs_leases.after), STR(fs_leases.path, PROTO_PATH_MAX));
+MESSAGE(fs_leases, U64(fs_leases.after), U64(fs_leases.number), U64(fs_leases.session), VAL(fs_leases.by_uid, 0, 1),
+	U32(fs_leases.uid), STR(fs_leases.path, PROTO_PATH_MAX));
 MESSAGE(lease_list, VAL(lease_list.more, 0, 1), LST(lease_list.leases, PROTO_LEASES_MAX, proto_shape_lease_info));
 MESSAGE(fs_revoke, U64(fs_revoke.number), U64(fs_revoke.session), VAL(fs_revoke.by_uid, 0, 1), U32(fs_revoke.uid),
 	STR(fs_revoke.path, PROTO_PATH_MAX));
@@ -102,6 +119,8 @@ static const struct field fields_limit_reply[] = {VAL(limit.limit.kind, LIMIT_MI
 						  LIMIT(inodes_used)};
 static const struct shape shape_limit = SHAPE(fields_limit_reply);
 MESSAGE(limits, VAL(limits.more, 0, 1), LST(limits.limits, PROTO_LIMITS_MAX, proto_shape_limit));
+MESSAGE(sessions, VAL(sessions.more, 0, 1), LST(sessions.sessions, PROTO_LEASES_MAX, proto_shape_session_info));
+MESSAGE(audits, VAL(audits.more, 0, 1), LST(audits.audits, PROTO_LEASES_MAX, proto_shape_audit));
 MESSAGE(resize, U64(resize.bytes));
 MESSAGE(evacuate, RNG(evacuate.range));
 
@@ -147,10 +166,16 @@ MESSAGE(file_setattr, U64(file_setattr.handle), VAL(file_setattr.mask, 0, PROTO_
 MESSAGE(defragmented, U64(defragmented.before), U64(defragmented.after));
 
 MESSAGE(lease_get, U64(lease_get.handle), RNG(lease_get.range), VAL(lease_get.mode, PROTO_READ, PROTO_WRITE),
-	U64(lease_get.deadline_ns));
+	U64(lease_get.deadline_ns), VAL(lease_get.flags, 0, PROTO_LEASE_ALL), U64(lease_get.max_age_ns));
 MESSAGE(lease_granted, U64(lease_granted.lease), U32(lease_granted.seq),
 	VAL(lease_granted.mode, PROTO_READ, PROTO_WRITE), RNG(lease_granted.range), U64(lease_granted.size),
+	VAL(lease_granted.flags, 0, PROTO_LEASE_ALL), U64(lease_granted.exclusive_left_ns),
 	LST(lease_granted.runs, PROTO_RUNS_MAX, proto_shape_run));
+MESSAGE(lease_change, U64(lease_change.lease), VAL(lease_change.mode, PROTO_READ, PROTO_WRITE),
+	VAL(lease_change.flags, 0, PROTO_LEASE_EXCLUSIVE), U64(lease_change.max_age_ns));
+MESSAGE(lease_fault, U64(lease_fault.lease), RNG(lease_fault.range));
+MESSAGE(lease_faulted, U64(lease_faulted.size));
+MESSAGE(file_reopen, U64(file_reopen.ino), I64(file_reopen.btime_ns), VAL(file_reopen.flags, 0, PROTO_O_ALL));
 MESSAGE(lease_release, U64(lease_release.lease), U32(lease_release.seq), RNG(lease_release.range));
 MESSAGE(committed, U64(committed.boot), U64(committed.size));
 MESSAGE(recall, U64(recall.lease), U32(recall.seq), VAL(recall.mode, PROTO_READ, PROTO_WRITE), RNG(recall.range),
@@ -166,6 +191,15 @@ MESSAGE(loss, U64(loss.request), LST(loss.losses, PROTO_LOSSES_MAX, proto_shape_
 #define OF_hello         &shape_hello
 #define OF_welcome       &shape_welcome
 #define OF_goodbye       &shape_goodbye
+#define OF_resume        &shape_resume
+#define OF_resumed       &shape_resumed
+#define OF_cancel        &shape_cancel
+#define OF_sessions      &shape_sessions
+#define OF_audits        &shape_audits
+#define OF_lease_change  &shape_lease_change
+#define OF_lease_fault   &shape_lease_fault
+#define OF_lease_faulted &shape_lease_faulted
+#define OF_file_reopen   &shape_file_reopen
 #define OF_data_hello    &shape_data_hello
 #define OF_fs_stat       &shape_fs_stat
 #define OF_fs_leases     &shape_fs_leases

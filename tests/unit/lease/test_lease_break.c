@@ -138,10 +138,10 @@ static void a_gate_on_an_unleased_file_leaves_no_trace(void **state)
 
 	assert_true(lease_busy(&r->file));
 	assert_true(lease_break_done(b));
-	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, 1), r->now_ns), -ETIMEDOUT);
+	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, 1), r->now_ns, NULL, 0), -ETIMEDOUT);
 	lease_break_end(b);
 	assert_false(lease_busy(&r->file));
-	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, 1), r->now_ns), 0);
+	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, 1), r->now_ns, NULL, 0), 0);
 }
 
 /* L7: the smaller of the lease's and the break's deadline counts, and nobody gets more than the maximum. */
@@ -288,7 +288,7 @@ static void a_detached_break_goes_on_and_opens_by_itself(void **state)
 	assert_int_equal(r->a.n, 1);
 	forward(r, D_NS);
 	assert_int_equal(r->a.n, 2);
-	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, 32 * K), r->now_ns), 0);
+	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, 32 * K), r->now_ns, NULL, 0), 0);
 	grant(r, &r->b, 1, R(0, K), LEASE_READ);
 	assert_true(look(r, la, NULL));
 }

@@ -80,7 +80,7 @@ static void everything(struct rig *r)
 	err = lease_break_start(r->arbiter, &broken, &b);
 	check_err(err);
 	if (err) {
-		assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R_ALL, r->now_ns), 0);
+		assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R_ALL, r->now_ns, NULL, 0), 0);
 	} else {
 		check_err(lease_release(r->b.session, got[1].lease, R(20 * K, 24 * K)));
 		countdown = 0;

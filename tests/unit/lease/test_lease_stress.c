@@ -364,7 +364,7 @@ static void step(uint64_t *s)
 		lease_handle_close(slots[i].session, rnd(s, HANDLES));
 		rwlock_drop(&slots[i].lock);
 	} else if (dice < 96) {
-		lease_gate_wait(arbiter, &f->anchor, some_range(s), clock_now_ns() + NS_PER_MS);
+		lease_gate_wait(arbiter, &f->anchor, some_range(s), clock_now_ns() + NS_PER_MS, NULL, 0);
 	} else if (dice < 97) {
 		do_look(s);
 	} else if (dice < 98) {

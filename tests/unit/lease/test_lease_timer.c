@@ -133,7 +133,7 @@ static void *re_request(void *ctx)
 
 	while (!l->stop) {
 		if (grant(l->f, 9, &g) != 0)
-			lease_gate_wait(l->f->arbiter, &l->f->file, (struct range){0, 1 << 20}, UINT64_MAX);
+			lease_gate_wait(l->f->arbiter, &l->f->file, (struct range){0, 1 << 20}, UINT64_MAX, NULL, 0);
 		lease_handle_close(l->f->session, 9);
 	}
 	return NULL;
@@ -198,9 +198,9 @@ static void waiting_for_a_gate_times_out(void **state)
 	struct lease_break *b = start(f, 0);
 
 	assert_int_equal(
-	    lease_gate_wait(f->arbiter, &f->file, (struct range){0, 1 << 20}, clock_now_ns() + 5 * NS_PER_MS),
+	    lease_gate_wait(f->arbiter, &f->file, (struct range){0, 1 << 20}, clock_now_ns() + 5 * NS_PER_MS, NULL, 0),
 	    -ETIMEDOUT);
-	assert_int_equal(lease_gate_wait(f->arbiter, &f->file, (struct range){8192, 1 << 20}, 0), 0);
+	assert_int_equal(lease_gate_wait(f->arbiter, &f->file, (struct range){8192, 1 << 20}, 0, NULL, 0), 0);
 	lease_break_end(b);
 }
 

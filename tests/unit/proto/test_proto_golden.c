@@ -46,7 +46,7 @@ static void hello_is_this(void **state)
 					.host = {"host", 4}}};
 
 	check(&h, &b,
-	      "42000000"
+	      "52000000"
 	      "0100"
 	      "0000"
 	      "0100000000000000"
@@ -59,6 +59,7 @@ static void hello_is_this(void **state)
 	      "0300000000000000"
 	      "01000000"
 	      "feffffff"
+	      "00000000000000000000000000000000"
 	      "0400"
 	      "686f7374");
 }
@@ -104,7 +105,7 @@ static void welcome_is_this(void **state)
 					  .session_timeout_ns = 14}};
 
 	check(&h, &b,
-	      "88000000"
+	      "90000000"
 	      "0100"
 	      "0100"
 	      "0100000000000000"
@@ -126,7 +127,8 @@ static void welcome_is_this(void **state)
 	      "0b000000"
 	      "0c00000000000000"
 	      "0d00000000000000"
-	      "0e00000000000000");
+	      "0e00000000000000"
+	      "0000000000000000");
 }
 
 static void an_error_is_this(void **state)
@@ -172,7 +174,7 @@ static void a_lease_is_asked_for_like_this(void **state)
 	    .lease_get = {.handle = 1, .range = {4096, 8192}, .mode = PROTO_WRITE, .deadline_ns = 1000}};
 
 	check(&h, &b,
-	      "44000000"
+	      "50000000"
 	      "5000"
 	      "0000"
 	      "0c00000000000000"
@@ -183,7 +185,9 @@ static void a_lease_is_asked_for_like_this(void **state)
 	      "0010000000000000"
 	      "0020000000000000"
 	      "02000000"
-	      "e803000000000000");
+	      "e803000000000000"
+	      "00000000"
+	      "0000000000000000");
 }
 
 static void a_grant_is_this(void **state)
@@ -198,7 +202,7 @@ static void a_grant_is_this(void **state)
 						.runs = {.host = runs, .count = 2}}};
 
 	check(&h, &b,
-	      "8c000000"
+	      "98000000"
 	      "5000"
 	      "0300"
 	      "0c00000000000000"
@@ -211,6 +215,8 @@ static void a_grant_is_this(void **state)
 	      "0010000000000000"
 	      "0020000000000000"
 	      "2823000000000000"
+	      "00000000"
+	      "0000000000000000"
 	      "02000000"
 	      "0010000000000000"
 	      "0010000000000000"
