@@ -15,7 +15,7 @@
 #define RULE_TYPE     "P3 unknown type"
 #define RULE_LENGTH   "P4 length outside the type's limits"
 #define RULE_FLAGS    "P5 flags that this message cannot have"
-#define RULE_RESERVED "P6 reserved field is not zero"
+#define RULE_ACK      "P6 this message acknowledges nothing"
 #define RULE_STATUS   "P7 status in a request, or no errno"
 #define RULE_SHORT    "P10 message ends inside a field"
 #define RULE_LONG     "P11 bytes after the last field"
@@ -33,7 +33,7 @@ struct wire_header {
 	le64 wh_seq;
 	le64 wh_epoch;
 	le32 wh_status;
-	le32 wh_reserved;
+	le32 wh_ack;
 };
 static_assert(sizeof(struct wire_header) == PROTO_HEADER_SIZE, "P2");
 static_assert(offsetof(struct wire_header, wh_status) == 24, "P2");
@@ -219,6 +219,21 @@ static const char *decode_shape(struct cursor *c, const struct shape *shape, voi
 	return NULL;
 }
 
+/* P6: requests inside a session. */
+static bool may_acknowledge(const struct proto_header *h)
+{
+	if (h->flags & PROTO_REPLY)
+		return false;
+	switch (h->type) {
+	case PROTO_HELLO:
+	case PROTO_DATA_HELLO:
+	case PROTO_RESUME:
+		return false;
+	default:
+		return h->type < PROTO_RECALL;
+	}
+}
+
 const char *proto_header_decode(const void *bytes, struct proto_header *out)
 {
 	struct wire_header w;
@@ -231,6 +246,7 @@ const char *proto_header_decode(const void *bytes, struct proto_header *out)
 	out->seq = le64_to(w.wh_seq);
 	out->epoch = le64_to(w.wh_epoch);
 	out->status = le32_to(w.wh_status);
+	out->ack = le32_to(w.wh_ack);
 	t = proto_type_info(out->type);
 	if (!t)
 		return RULE_TYPE;
@@ -241,8 +257,8 @@ const char *proto_header_decode(const void *bytes, struct proto_header *out)
 	if ((out->flags & PROTO_MORE) && out->type != PROTO_LAYOUT &&
 	    !(out->type == PROTO_LEASE_GET && (out->flags & PROTO_REPLY)))
 		return RULE_FLAGS;
-	if (le32_to(w.wh_reserved) != 0)
-		return RULE_RESERVED;
+	if (out->ack && !may_acknowledge(out))
+		return RULE_ACK;
 	if (out->status && (!(out->flags & PROTO_REPLY) || out->status > STATUS_MAX))
 		return RULE_STATUS;
 	if (out->length < PROTO_HEADER_SIZE || out->length > proto_length_max(out->type, out->flags))
@@ -380,7 +396,8 @@ static ssize_t encode(const struct proto_header *h, const union proto_body *body
 				.wh_flags = le16_of(h->flags),
 				.wh_seq = le64_of(h->seq),
 				.wh_epoch = le64_of(h->epoch),
-				.wh_status = le32_of(h->status)};
+				.wh_status = le32_of(h->status),
+				.wh_ack = le32_of(h->ack)};
 	const struct proto_data *tail;
 	size_t written;
 	int err;

@@ -140,6 +140,7 @@ struct proto_header {
 	uint64_t seq;    /* requests count 1, 2, 3...; a reply repeats its request's; events 0 */
 	uint64_t epoch;  /* WELCOME's; 0 in HELLO, its answer, and DATA_HELLO */
 	uint32_t status; /* replies: 0 or a positive Linux errno; otherwise 0 */
+	uint32_t ack;    /* requests in a session that can be resumed: messages of the server's received (P51) */
 };
 
 /* Not terminated. */
@@ -244,6 +245,8 @@ enum proto_kind { PROTO_DRAIN = 0, PROTO_STOP = 1 };
 #define PROTO_FEATURE_RING   2u /* RING_ATTACH works on this address */
 
 #define PROTO_HELLO_READ_ONLY 1u /* changing calls of this session are -EROFS */
+#define PROTO_HELLO_NO_RESUME 2u /* the session ends with its connection (P50) */
+#define PROTO_HELLO_ALL       3u
 
 /* Open flags on the wire; the numbers of open(2) differ between machines. */
 #define PROTO_O_READ      1u

@@ -79,7 +79,7 @@ const struct shape proto_shape_error = SHAPE(fields_error);
 static const struct shape shape_empty;
 
 MESSAGE(hello, U32(hello.magic), U32(hello.version_min), U32(hello.version_max), U64(hello.features),
-	VAL(hello.flags, 0, PROTO_HELLO_READ_ONLY), I32(hello.pid), B16(hello.client), STR(hello.host, PROTO_HOST_MAX));
+	VAL(hello.flags, 0, PROTO_HELLO_ALL), I32(hello.pid), B16(hello.client), STR(hello.host, PROTO_HOST_MAX));
 MESSAGE(welcome, U32(welcome.version), U64(welcome.features), U64(welcome.session), U64(welcome.epoch),
 	B16(welcome.token), U64(welcome.boot), U32(welcome.uid), U32(welcome.gid), U32(welcome.block_size),
 	U32(welcome.message_max), U32(welcome.data_max), U32(welcome.outstanding_max), U32(welcome.handles_max),

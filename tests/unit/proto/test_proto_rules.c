@@ -144,9 +144,18 @@ static void the_header_rules_have_names(void **state)
 	rule_is(decode(m, n), "P5");
 	m[6] = 8;
 	rule_is(decode(m, n), "P5");
+	/* P6: a request may acknowledge, an answer or a greeting may not. */
 	m[6] = 0;
 	m[28] = 1;
+	assert_null(decode(m, n));
+	m[6] = PROTO_REPLY;
 	rule_is(decode(m, n), "P6");
+	m[6] = 0;
+	m[4] = PROTO_RECALL;
+	rule_is(decode(m, n), "P6");
+	m[4] = PROTO_HELLO;
+	rule_is(decode(m, n), "P6");
+	m[4] = PROTO_PING;
 	m[28] = 0;
 	m[24] = 1;
 	rule_is(decode(m, n), "P7");
