@@ -23,6 +23,7 @@ static void shard_init(struct lease_arbiter *a, struct lease_shard *sh, unsigned
 	sh->arbiter = a;
 	RB_INIT(&sh->due);
 	LIST_INIT(&sh->spare_objects);
+	LIST_INIT(&sh->waits);
 	atomic_init(&sh->next_due_ns, UINT64_MAX);
 }
 
@@ -30,7 +31,7 @@ static void shard_fini(struct lease_shard *sh)
 {
 	struct lease_object *o;
 
-	assert(sh->objects_used == 0 && sh->waiters == 0);
+	assert(sh->objects_used == 0 && sh->waiters == 0 && LIST_EMPTY(&sh->waits));
 	while (!LIST_EMPTY(&sh->spare_objects)) {
 		o = LIST_FIRST(&sh->spare_objects);
 		LIST_REMOVE(o, link);
@@ -52,6 +53,8 @@ static void options_fill(struct lease_options *to, const struct lease_options *f
 	if (to->deadline_ns == 0)
 		to->deadline_ns = LEASE_DEADLINE_DEFAULT_NS;
 	to->deadline_ns = min_u64(to->deadline_ns, to->deadline_max_ns);
+	if (to->exclusive_max_ns == 0)
+		to->exclusive_max_ns = LEASE_EXCLUSIVE_LIMIT_NS;
 	if (to->session_leases_max == 0)
 		to->session_leases_max = LEASE_SESSION_LEASES_MAX;
 }
@@ -190,6 +193,7 @@ struct lease_object *object_get(struct lease_shard *sh, struct lease_anchor *an)
 	interval_init(&o->index);
 	LIST_INIT(&o->breaks);
 	o->detached = 0;
+	o->denying = 0;
 	sh->objects_used++;
 	atomic_store_explicit(&an->state, o, memory_order_release);
 	return o;

@@ -35,9 +35,17 @@
 /* How long a breaker looks before it sleeps. */
 #define BREAK_SPIN_NS (100 * NS_PER_US)
 
+/*
+ * Nothing in here changes while a break is there: modes do not change inside a gate (change.c), and a break that lacks
+ * LEASE_EXCLUSIVE began when nobody denied it, so that whoever denies changes elsewhere, or ceases to, is the same to
+ * it.
+ */
 static bool break_matches(const struct lease_break *b, const struct piece *p)
 {
-	return range_overlaps(b->range, p->range) && (b->modes & p->lease->mode) && p->lease->session->id != b->owner;
+	const struct lease *l = p->lease;
+
+	return range_overlaps(b->range, p->range) && (b->modes & l->mode) && l->session->id != b->owner &&
+	       (!l->faulting || (b->modes & LEASE_FAULTING));
 }
 
 bool gate_closed(const struct lease_object *o, struct range range)
@@ -165,6 +173,21 @@ static uint64_t break_limit(const struct lease_arbiter *a, uint64_t asked)
 	return asked == LEASE_DEADLINE_NOW ? 0 : min_u64(asked, a->opt.deadline_max_ns);
 }
 
+/* Closes the gate, unless a lease forbids it (L22). Holds LEASE. */
+static int break_enter(struct lease_break *b, struct lease_anchor *an)
+{
+	int found;
+
+	b->object = object_get(b->shard, an);
+	if (!b->object)
+		return -ENOMEM;
+	found = object_conflicts(b->object, b->range, b->modes, b->owner);
+	if (found < 0)
+		return found; /* the object is not quiet: a lease is there */
+	LIST_INSERT_HEAD(&b->object->breaks, b, of_object);
+	return 0;
+}
+
 int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *args, struct lease_break **out)
 {
 	struct lease_shard *sh = shard_of_object(a, args->anchor->object);
@@ -173,7 +196,7 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	struct notices notices;
 	int err;
 
-	if (range_empty(args->range) || args->modes == 0 || (args->modes & ~(unsigned)LEASE_ANY_MODE))
+	if (range_empty(args->range) || (args->modes & LEASE_ANY_MODE) == 0 || (args->modes & ~(unsigned)LEASE_ALL))
 		return -EINVAL;
 	b = malloc(sizeof(*b));
 	if (!b)
@@ -184,18 +207,19 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 				  .reason = args->reason,
 				  .kind = args->kind,
 				  .owner = session_id_or_0(args->owner),
+				  .waiter = args->owner,
+				  .tag = args->tag,
 				  .limit_ns = break_limit(a, args->deadline_ns)};
 	cond_init(&b->over);
 	notices_init(&notices);
 	lock_take(&sh->lock);
-	b->object = object_get(sh, args->anchor);
-	if (!b->object) {
+	err = break_enter(b, args->anchor);
+	if (err) {
 		lock_drop(&sh->lock);
 		cond_destroy(&b->over);
 		free(b);
-		return -ENOMEM;
+		return err;
 	}
-	LIST_INSERT_HEAD(&b->object->breaks, b, of_object);
 	while (must_wait_to_cut(b))
 		shard_wait(sh);
 	b->start_ns = arbiter_now(a);
@@ -217,22 +241,34 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	return 0;
 }
 
+static bool break_over(const struct lease_break *b, const struct lease_wait *w)
+{
+	return atomic_load_explicit(&b->done, memory_order_acquire) || atomic_load(&w->interrupted);
+}
+
 int lease_break_wait(struct lease_break *b)
 {
 	uint64_t start = clock_now_ns(), spun = 0;
+	struct lease_wait wait = {.who = b->waiter, .tag = b->tag};
+	bool done;
 
 	lock_assert_none();
+	lock_take(&b->shard->lock);
+	wait_begin(b->shard, &wait, &b->over);
+	lock_drop(&b->shard->lock);
 	/* A cooperative holder answers sooner than a sleeping thread wakes; it may need this very processor to do so.
 	 */
-	while (!atomic_load_explicit(&b->done, memory_order_acquire) && spun < BREAK_SPIN_NS) {
+	while (!break_over(b, &wait) && spun < BREAK_SPIN_NS) {
 		sched_yield();
 		spun = clock_now_ns() - start;
 	}
 	lock_take(&b->shard->lock);
-	while (!b->done)
+	while (!break_over(b, &wait))
 		cond_wait(&b->over, &b->shard->lock);
+	done = b->done;
+	wait_end(b->shard, &wait);
 	lock_drop(&b->shard->lock);
-	return 0;
+	return done ? 0 : -EINTR;
 }
 
 bool lease_break_done(struct lease_break *b)

@@ -28,6 +28,7 @@ void batch_add(struct batch *b, struct piece *p)
 	/* From now on no pin can be attached (LEASE_SEQ_FIRST), so that the list of pins can be walked without LEASE.
 	 */
 	p->lease->seq++;
+	p->lease->broken = true;
 	p->batch = b->pieces;
 	b->pieces = p;
 	b->n++;

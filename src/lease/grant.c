@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Grants, the wait for a gate, pins, and the question who is in the way. */
+/* Grants, the wait for a gate, pins, and the question who is in the way or forbids it. */
 #include "lease/lease_internal.h"
 
 #include <errno.h>
@@ -12,6 +12,11 @@ static uint64_t lease_deadline(const struct lease_arbiter *a, uint64_t asked)
 	return asked == LEASE_DEADLINE_NOW ? 0 : min_u64(asked, a->opt.deadline_max_ns);
 }
 
+uint64_t exclusive_age(const struct lease_arbiter *a, uint64_t asked)
+{
+	return asked == 0 ? a->opt.exclusive_max_ns : min_u64(asked, a->opt.exclusive_max_ns);
+}
+
 static struct lease *lease_new(const struct lease_arbiter *a, const struct lease_grant_args *args)
 {
 	struct lease *l = malloc(sizeof(*l));
@@ -22,6 +27,8 @@ static struct lease *lease_new(const struct lease_arbiter *a, const struct lease
 	    .seq = LEASE_SEQ_FIRST,
 	    .mode = (uint8_t)args->mode,
 	    .state = LEASE_GRANTED,
+	    .last_reason = LEASE_REASON_COUNT,
+	    .faulting = args->faulting,
 	    .pieces_n = 1,
 	    .session = args->session,
 	    .handle = args->handle,
@@ -56,6 +63,8 @@ static int lease_enter(struct lease_shard *sh, struct lease_anchor *an, struct l
 	if (err)
 		goto remove_number;
 	interval_insert(&o->index, &l->first);
+	if (l->deny)
+		o->denying++;
 	sh->counts.grants++;
 	trace_piece(&l->first, LEASE_EV_GRANT, l->granted_ns);
 	return 0;
@@ -78,13 +87,24 @@ int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, st
 	l = lease_new(a, args);
 	if (!l)
 		return -ENOMEM;
+	if (args->exclusive) {
+		l->deny = malloc(sizeof(*l->deny));
+		if (!l->deny) {
+			free(l);
+			return -ENOMEM;
+		}
+		*l->deny = (struct lease_deny){l->granted_ns,
+					       deadline_after(l->granted_ns, exclusive_age(a, args->max_age_ns))};
+	}
 	lock_take(&sh->lock);
 	err = lease_enter(sh, args->anchor, l);
 	if (err == 0)
 		*out = (struct lease_grant){.lease = l->number, .seq = l->seq};
 	lock_drop(&sh->lock);
-	if (err)
+	if (err) {
+		free(l->deny);
 		free(l);
+	}
 	return err;
 }
 
@@ -92,19 +112,20 @@ int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct ran
 		    struct lease_session *who, uint64_t tag)
 {
 	struct lease_shard *sh = shard_of_object(a, an->object);
+	struct lease_wait wait = {.who = who, .tag = tag};
 	int err = 0;
 
-	(void)who;
-	(void)tag;
 	lock_assert_none();
 	lock_take(&sh->lock);
+	wait_begin(sh, &wait, &sh->moved);
 	while (err == 0) {
 		const struct lease_object *o = atomic_load_explicit(&an->state, memory_order_relaxed);
 
 		if (!o || !gate_closed(o, range))
 			break;
-		err = shard_wait_until(sh, deadline_ns);
+		err = atomic_load(&wait.interrupted) ? -EINTR : shard_wait_until(sh, deadline_ns);
 	}
+	wait_end(sh, &wait);
 	lock_drop(&sh->lock);
 	return err;
 }
@@ -123,9 +144,11 @@ int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease
 	lock_take(&sh->lock);
 	l = number_find(&sh->leases, lease);
 	if (l && l->state == LEASE_GRANTED && l->seq == LEASE_SEQ_FIRST) {
+		if (l->faulting)
+			mine->bytes = 0; /* it holds no memory in its place */
 		mine->next = l->pins;
 		l->pins = mine;
-		sh->counts.pinned_bytes += bytes;
+		sh->counts.pinned_bytes += mine->bytes;
 		err = 0;
 	}
 	lock_drop(&sh->lock);
@@ -134,16 +157,48 @@ int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease
 	return err;
 }
 
+uint64_t deny_left(const struct lease *l, uint64_t now_ns)
+{
+	return l->deny && l->deny->until_ns > now_ns ? l->deny->until_ns - now_ns : 0;
+}
+
+/*
+ * A lease that denies changes denies those that would take it, by its mode, and a faulting one those that would concern
+ * it if it were pinned: what it is for is that the layout stays, not that its key does.
+ */
+int object_conflicts(const struct lease_object *o, struct range range, unsigned modes, uint64_t owner)
+{
+	bool may_deny = o->denying > 0 && !(modes & LEASE_EXCLUSIVE);
+	uint64_t now = may_deny ? arbiter_now(o->shard->arbiter) : 0;
+	bool busy = false, denied = false;
+
+	for (struct piece *p = interval_first(&o->index, range); p; p = interval_next(p, range)) {
+		const struct lease *l = p->lease;
+		bool own = l->session->id == owner;
+
+		if (!(l->mode & modes))
+			continue;
+		if (may_deny && deny_left(l, now) > 0) {
+			if (own)
+				return -EDEADLK;
+			denied = true;
+		}
+		if (!own && (!l->faulting || (modes & LEASE_FAULTING)))
+			busy = true;
+		if (busy && !may_deny)
+			break;
+	}
+	return denied ? -ETXTBSY : busy;
+}
+
 int lease_conflicts(struct lease_anchor *an, struct range range, unsigned modes, const struct lease_session *owner)
 {
 	struct lease_object *o = object_lock(an);
-	struct piece *p;
+	int found;
 
 	if (!o)
-		return false;
-	p = interval_first(&o->index, range);
-	while (p && (p->lease->session == owner || !(p->lease->mode & modes)))
-		p = interval_next(p, range);
+		return 0;
+	found = object_conflicts(o, range, modes, session_id_or_0(owner));
 	lock_drop(&o->shard->lock);
-	return p != NULL;
+	return found;
 }

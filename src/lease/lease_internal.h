@@ -46,7 +46,9 @@
 
 #define LEASE_DEADLINE_DEFAULT_NS 1000000000ull
 #define LEASE_DEADLINE_LIMIT_NS   60000000000ull
+#define LEASE_EXCLUSIVE_LIMIT_NS  60000000000ull
 #define LEASE_SESSION_LEASES_MAX  65536
+#define LEASE_AGO_NS              10000000ull /* how exactly times are kept that are only looked at */
 
 struct lease_pin {
 	struct lease_pin *next;
@@ -55,19 +57,30 @@ struct lease_pin {
 	uint64_t bytes;
 };
 
+/* L22: of a lease that is, or was, EXCLUSIVE. Most are not, and do not pay for it. */
+struct lease_deny {
+	uint64_t since_ns; /* when it denied changes first: no change of mode makes it longer than the maximum */
+	uint64_t until_ns; /* 0: it was made an ordinary one */
+};
+
 struct lease {
 	uint64_t number;
 	uint32_t seq;
 	uint32_t notice; /* scratch of lease_break_start: index + 1 of this lease's notice */
 	uint8_t mode;
-	uint8_t state;     /* enum lease_state; only lease_move writes it */
-	uint32_t pieces_n; /* length of pieces */
-	uint32_t recalled; /* how many of them are under recall */
+	uint8_t state;        /* enum lease_state; only lease_move writes it */
+	uint8_t last_reason;  /* enum lease_reason of the last recall; LEASE_REASON_COUNT: never */
+	bool faulting : 1;    /* L33: no move concerns it */
+	bool broken : 1;      /* L23: a part was recalled, released or revoked since the grant */
+	uint32_t pieces_n;    /* length of pieces */
+	uint32_t recalled;    /* how many of them are under recall */
+	uint32_t recalled_at; /* the last time, in LEASE_AGO_NS since the grant: a lease is to be small (256 bytes) */
 	struct lease_session *session;
 	struct lease_object *object;
 	uint64_t handle;
 	uint64_t deadline_ns; /* how long a recall waits, at most */
 	uint64_t granted_ns;
+	struct lease_deny *deny;     /* NULL: never EXCLUSIVE */
 	struct lease *chain;         /* number table; after the end: list of ended leases */
 	LIST_ENTRY(lease) of_handle; /* session->buckets */
 	struct lease_pin *pins;
@@ -105,7 +118,9 @@ struct lease_break {
 	unsigned modes;
 	enum lease_reason reason;
 	enum lease_kind kind;
-	uint64_t owner;    /* session number; 0: nobody is spared */
+	uint64_t owner;                     /* session number; 0: nobody is spared */
+	const struct lease_session *waiter; /* the owner, as long as it waits itself; for lease_interrupt */
+	uint64_t tag;
 	uint64_t left;     /* pieces that are not gone yet */
 	uint64_t limit_ns; /* how long a holder gets at most; UINT64_MAX: as its lease says */
 	uint64_t start_ns;
@@ -122,6 +137,7 @@ struct lease_object {
 	struct interval_index index;
 	LIST_HEAD(, lease_break) breaks;
 	unsigned detached;
+	unsigned denying;              /* leases with deny: without any nobody looks at the clock */
 	LIST_ENTRY(lease_object) link; /* shard->spare_objects */
 };
 
@@ -133,6 +149,8 @@ struct lease_shard {
 	struct lock lock;  /* LEASE */
 	struct cond moved; /* a piece left its busy state or a gate opened */
 	unsigned waiters;  /* on moved */
+	LIST_HEAD(, lease_wait) waits;
+	_Atomic unsigned waits_n; /* length of waits, for a look without the lock */
 	unsigned index;
 	struct lease_arbiter *arbiter;
 	struct number_table leases;
@@ -160,7 +178,8 @@ struct lease_session {
 	struct lock lock; /* LEDGER */
 	struct cond idle;
 	bool closing;
-	unsigned calls; /* callbacks under way, or about to be */
+	atomic_bool interrupted; /* for good */
+	unsigned calls;          /* callbacks under way, or about to be */
 	uint32_t leases;
 	uint32_t buckets_n;           /* power of two */
 	struct lease_bucket *buckets; /* by handle */
@@ -208,6 +227,17 @@ struct lease_object *object_lock(struct lease_anchor *an);
 struct lease_object *object_get(struct lease_shard *sh, struct lease_anchor *an);
 /* Gives it back when nothing is leased or gated any more. Holds LEASE. */
 void object_put_if_quiet(struct lease_object *o);
+
+/* wait.c: a thread that waits for a gate or a break and can be interrupted. Both hold LEASE. */
+struct lease_wait {
+	LIST_ENTRY(lease_wait) link;
+	const struct lease_session *who; /* NULL: cannot be */
+	uint64_t tag;
+	struct cond *cond; /* what it sleeps on */
+	atomic_bool interrupted;
+};
+void wait_begin(struct lease_shard *sh, struct lease_wait *w, struct cond *cond);
+void wait_end(struct lease_shard *sh, struct lease_wait *w);
 
 /* timer.c: which pieces are due when. All but timer_poke hold LEASE. */
 void due_insert(struct lease_shard *sh, struct recall *r);
@@ -262,6 +292,14 @@ void batch_take(struct lease_shard *sh, struct batch *b);
 bool batch_tell(struct batch *b, unsigned max);
 /* Takes what is due in this shard; the caller tells. No lock of ours is held. */
 void force_due(struct lease_shard *sh, struct batch *b);
+
+/* grant.c */
+/* How long l denies changes yet; 0: it does not. */
+uint64_t deny_left(const struct lease *l, uint64_t now_ns);
+/* lease_conflicts in a locked object. */
+int object_conflicts(const struct lease_object *o, struct range range, unsigned modes, uint64_t owner);
+/* L22: how long a lease may deny changes that asked for so long. */
+uint64_t exclusive_age(const struct lease_arbiter *a, uint64_t asked);
 
 /* recall.c */
 struct recall_why {

@@ -38,6 +38,7 @@ struct listing {
 static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_ns)
 {
 	uint64_t due = UINT64_MAX;
+	uint64_t recalled;
 	const struct lease_pin *pin;
 	const struct piece *p;
 
@@ -49,6 +50,12 @@ static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_
 				 .who = l->session->who,
 				 .range = {UINT64_MAX, 0},
 				 .mode = (enum lease_mode)l->mode,
+				 .exclusive = l->deny && l->deny->until_ns != 0,
+				 .exclusive_left_ns = deny_left(l, now_ns),
+				 .faulting = l->faulting,
+				 .pin = "",
+				 .recalled_ns = UINT64_MAX,
+				 .last_reason = (enum lease_reason)l->last_reason,
 				 .state = (enum lease_state)l->state,
 				 .age_ns = now_ns > l->granted_ns ? now_ns - l->granted_ns : 0};
 	LIST_FOREACH (p, &l->pieces, of_lease) {
@@ -58,8 +65,15 @@ static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_
 		if (p->recall)
 			due = min_u64(due, p->recall->deadline_ns);
 	}
-	for (pin = l->pins; pin; pin = pin->next)
+	for (pin = l->pins; pin; pin = pin->next) {
 		i->pinned_bytes += pin->bytes;
+		i->pins++;
+		/* The list begins with the newest. */
+		i->pin = pin->ops->name ? pin->ops->name : "pin";
+	}
+	recalled = l->granted_ns + l->recalled_at * LEASE_AGO_NS;
+	if (l->last_reason != LEASE_REASON_COUNT)
+		i->recalled_ns = now_ns > recalled ? now_ns - recalled : 0;
 	if (due != UINT64_MAX)
 		i->recall_left_ns = due > now_ns ? due - now_ns : 0;
 }

@@ -3,6 +3,8 @@
  * L5: the caller's own leases stay while its blocks move under them. Their pins are drained for the range, the fs moves
  * the blocks, then the pins are placed anew.
  *
+ * Faulting leases are left alone (L33): their device finds the new place by itself.
+ *
  * While a pin is being drained or placed its piece is PIECE_OWN: a break may put it under recall, but nobody takes it
  * out or cuts it, so that the pin and its range stay valid for the callback.
  */
@@ -22,7 +24,7 @@ static bool own_wants(const void *ctx, const struct piece *p)
 {
 	const struct own *w = ctx;
 
-	return p->lease->session == w->owner;
+	return p->lease->session == w->owner && !p->lease->faulting;
 }
 
 static bool own_pinned(const void *ctx, const struct piece *p)

@@ -169,6 +169,8 @@ struct lease *piece_remove(struct piece *p, enum lease_state how, uint64_t now_n
 	breaks_piece_gone(o, p, now_ns);
 	last = l->pieces_n == 0;
 	if (last) {
+		if (l->deny)
+			o->denying--;
 		/* Only a recall leads to force, but a piece can be given back while another one is under recall. */
 		lease_end(l, how);
 	} else if (l->recalled == 0 && l->state == LEASE_RECALLING) {
@@ -192,5 +194,6 @@ void lease_bury(struct lease *l)
 	}
 	if (l->pins)
 		session_call_end(l->session);
+	free(l->deny);
 	free(l);
 }

@@ -127,6 +127,9 @@ int piece_recall(struct piece *p, const struct recall_why *why, struct notices *
 			return -ENOMEM;
 	}
 	r->reason = why->reason;
+	l->last_reason = (uint8_t)why->reason;
+	l->recalled_at = (uint32_t)min_u64((why->now_ns - l->granted_ns) / LEASE_AGO_NS, UINT32_MAX);
+	l->broken = true;
 	r->asker = why->asker;
 	due_insert(sh, r);
 	trace_piece(p, LEASE_EV_RECALL, why->now_ns);

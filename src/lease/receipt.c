@@ -5,6 +5,9 @@
  * What counts as reaching a range: a pin that was not drained there, and also a lease without a pin to which one could
  * still be attached, because its keys may be in the making for the blocks of now. Breaks, releases and lease_own_drain
  * end that by raising seq, after which lease_pin_attach refuses.
+ *
+ * A faulting lease never does (L33): its device looks a chunk up and moves it under INODE (shared). So of such devices
+ * the proof is INODE itself, exclusive.
  */
 #include "lease/lease_internal.h"
 
@@ -19,6 +22,8 @@ static bool piece_reaches(const struct piece *p)
 {
 	const struct lease *l = p->lease;
 
+	if (l->faulting)
+		return false;
 	if (l->pins)
 		return p->pinned;
 	return l->state == LEASE_GRANTED && l->seq == LEASE_SEQ_FIRST;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Goal: I3, I6, L7, L12, L13 under load: several threads grant, pin, release, break, move, revoke and close at random
- * on a few files, the way a filesystem calls the arbiter. Checked all the time: no lease of others inside a closed
- * gate; a receipt is there exactly when it must be, and then no pin reaches the range; a pin is gone only after all of
- * it was drained; every break ends. Prints its seed; LEASE_STRESS_SEED and LEASE_STRESS_SECONDS set seed and length.
+ * Goal: I3, I6, L7, L12, L13, L22, L23, L33 under load: several threads grant (some EXCLUSIVE, some faulting), pin,
+ * change, release, break, move, revoke, interrupt and close at random on a few files, the way a filesystem calls the
+ * arbiter. Checked all the time: no lease of others inside a closed gate; a break is refused only while somebody may
+ * deny it; a receipt is there exactly when it must be, and then no pin reaches the range; a pin is gone only after all
+ * of it was drained; every break ends, or was interrupted. Prints its seed; LEASE_STRESS_SEED and LEASE_STRESS_SECONDS
+ * set seed and length.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +29,8 @@
 #define BLOCK    4096ull
 #define KNOWN    256u
 #define D_MAX_NS (3 * NS_PER_MS)
+#define DENY_NS  (2 * NS_PER_MS)
+#define TAGS     3
 
 #define check(cond)                                                                                                    \
 	do {                                                                                                           \
@@ -45,6 +50,7 @@ struct pin {
 	LIST_ENTRY(pin) link;
 	struct file *file;
 	uint64_t want, reach, drained;
+	bool faulting;
 };
 
 struct file {
@@ -52,13 +58,15 @@ struct file {
 	struct rwlock inode;
 	pthread_mutex_t pins_lock;
 	LIST_HEAD(, pin) pins;
+	_Atomic unsigned low; /* what the numbers of its leases end with */
 };
 static struct file files[FILES];
 
 struct slot {
 	struct rwlock lock; /* held to use the session, exclusively to replace it */
 	struct lease_session *session;
-	_Atomic bool polite; /* answers recalls at once */
+	_Atomic bool polite;      /* answers recalls at once */
+	_Atomic unsigned waiting; /* breakers of the session that wait without the lock */
 };
 static struct slot slots[SESSIONS];
 
@@ -69,7 +77,7 @@ struct known {
 static struct known known[KNOWN];
 
 static struct {
-	_Atomic unsigned long grants, breaks, waited_ns_max, receipts, refused, attached;
+	_Atomic unsigned long grants, breaks, waited_ns_max, receipts, refused, attached, denied, changed, interrupted;
 } totals;
 
 static uint64_t rnd(uint64_t *s, uint64_t below)
@@ -153,13 +161,14 @@ static void slot_open(unsigned i)
 	check(lease_session_open(arbiter, &session_ops, &slots[i], &who, &slots[i].session) == 0);
 }
 
-static void do_attach(struct file *f, uint64_t lease, struct range range)
+static void do_attach(struct file *f, uint64_t lease, struct range range, bool faulting)
 {
 	struct pin *p = calloc(1, sizeof(*p));
 
 	check(p);
 	p->file = f;
 	p->want = bits_of(range);
+	p->faulting = faulting;
 	pthread_mutex_lock(&f->pins_lock);
 	LIST_INSERT_HEAD(&f->pins, p, link);
 	pthread_mutex_unlock(&f->pins_lock);
@@ -192,6 +201,9 @@ static void do_grant(uint64_t *s, struct file *f, unsigned i)
 					.handle = rnd(s, HANDLES),
 					.range = some_range(s),
 					.mode = rnd(s, 2) ? LEASE_READ : LEASE_WRITE,
+					.exclusive = rnd(s, 16) == 0,
+					.max_age_ns = rnd(s, DENY_NS),
+					.faulting = rnd(s, 6) == 0,
 					.deadline_ns = rnd(s, 4) ? rnd(s, D_MAX_NS) : LEASE_DEADLINE_NOW};
 	struct known *k = &known[rnd(s, KNOWN)];
 	struct lease_grant g;
@@ -203,11 +215,12 @@ static void do_grant(uint64_t *s, struct file *f, unsigned i)
 		check(g.seq == 1);
 		totals.grants++;
 		if (rnd(s, 3)) {
-			do_attach(f, g.lease, args.range);
+			do_attach(f, g.lease, args.range, args.faulting);
 			open_keys(f);
 		}
 		k->lease = g.lease;
 		k->slot = i;
+		f->low = (unsigned)g.lease & 0xff;
 	} else {
 		check(err == -EAGAIN || err == -EDQUOT);
 	}
@@ -240,7 +253,7 @@ static void check_unreachable(struct file *f, struct range range)
 
 	pthread_mutex_lock(&f->pins_lock);
 	LIST_FOREACH (p, &f->pins, link)
-		check((p->reach & bits_of(range)) == 0);
+		check(p->faulting || (p->reach & bits_of(range)) == 0);
 	pthread_mutex_unlock(&f->pins_lock);
 }
 
@@ -251,11 +264,11 @@ static void change_layout(struct file *f, const struct lease_break_args *args, c
 	int err;
 
 	rwlock_take_write(&f->inode);
-	check(!lease_conflicts(&f->anchor, args->range, args->modes, owner));
+	check(lease_conflicts(&f->anchor, args->range, args->modes, owner) == 0);
 	check(lease_own_drain(&f->anchor, args->range, owner) == 0);
 	err = lease_drained(&f->anchor, args->range, &receipt);
 	/* With READ leases left alone (a clone's source) there may be none. */
-	check(err == 0 || (err == -EBUSY && args->modes != LEASE_ANY_MODE));
+	check(err == 0 || (err == -EBUSY && !(args->modes & LEASE_READ)));
 	if (err == 0) {
 		check(receipt.proof && receipt.object == f->anchor.object);
 		check_unreachable(f, args->range);
@@ -263,49 +276,132 @@ static void change_layout(struct file *f, const struct lease_break_args *args, c
 	} else {
 		totals.refused++;
 	}
-	check(!lease_conflicts(&f->anchor, args->range, args->modes, owner));
+	check(lease_conflicts(&f->anchor, args->range, args->modes, owner) == 0);
 	check(lease_own_each(&f->anchor, args->range, owner, each_placed, NULL) == 0);
 	rwlock_drop(&f->inode);
+}
+
+static unsigned some_modes(uint64_t *s)
+{
+	unsigned modes = rnd(s, 4) ? LEASE_ANY_MODE : LEASE_WRITE;
+
+	return modes | (rnd(s, 3) ? 0 : LEASE_EXCLUSIVE) | (rnd(s, 4) ? 0 : LEASE_FAULTING);
+}
+
+/* 0; -EINTR: the gate is open again, and nothing may be changed. */
+static int wait_for(struct lease_break *b)
+{
+	uint64_t before = clock_now_ns();
+	int err = lease_break_wait(b);
+
+	if (err) {
+		check(err == -EINTR);
+		totals.interrupted++;
+		lease_break_end(b);
+		return err;
+	}
+	check(lease_break_done(b));
+	before = clock_now_ns() - before;
+	if (before > totals.waited_ns_max)
+		totals.waited_ns_max = before;
+	totals.breaks++;
+	return 0;
 }
 
 static void do_break(uint64_t *s, struct file *f, unsigned i)
 {
 	struct lease_break_args args = {.anchor = &f->anchor,
 					.range = some_range(s),
-					.modes = rnd(s, 4) ? LEASE_ANY_MODE : LEASE_WRITE,
+					.modes = some_modes(s),
 					.reason = LEASE_FOR_RELOCATE,
 					.kind = rnd(s, 2) ? LEASE_DRAIN : LEASE_STOP,
+					.tag = 1 + rnd(s, TAGS),
 					.deadline_ns = rnd(s, 4) ? 1 + rnd(s, D_MAX_NS) : LEASE_DEADLINE_NOW};
 	struct lease_session *owner;
 	struct lease_break *b;
-	uint64_t before = clock_now_ns();
+	int err;
 
 	rwlock_take_read(&slots[i].lock);
 	owner = rnd(s, 3) ? slots[i].session : NULL;
 	args.owner = owner;
-	check(lease_break_start(arbiter, &args, &b) == 0);
+	err = lease_break_start(arbiter, &args, &b);
+	slots[i].waiting++;
 	rwlock_drop(&slots[i].lock);
+	if (err) {
+		check(!(args.modes & LEASE_EXCLUSIVE) && (err == -ETXTBSY || (err == -EDEADLK && owner)));
+		totals.denied++;
+		slots[i].waiting--;
+		return;
+	}
 	switch (rnd(s, 6)) {
 	case 0:
 		lease_break_detach(b);
-		return;
+		err = -EWOULDBLOCK;
+		break;
 	case 1:
 		lease_break_end(b);
-		return;
+		err = -ECANCELED;
+		break;
 	default:
+		err = wait_for(b);
 		break;
 	}
-	lease_break_wait(b);
-	check(lease_break_done(b));
-	before = clock_now_ns() - before;
-	if (before > totals.waited_ns_max)
-		totals.waited_ns_max = before;
-	totals.breaks++;
+	slots[i].waiting--;
+	if (err)
+		return;
 	rwlock_take_read(&slots[i].lock);
 	/* The session may be another one by now; the gate kept it out all the same. */
 	change_layout(f, &args, owner == slots[i].session ? owner : NULL);
 	rwlock_drop(&slots[i].lock);
 	lease_break_end(b);
+}
+
+/* As fs_lease_change: the own pins are drained, and placed anew. */
+static void do_change(uint64_t *s, struct file *f)
+{
+	const struct known *k = &known[rnd(s, KNOWN)];
+	struct lease_change_args args = {
+	    .mode = rnd(s, 2) ? LEASE_READ : LEASE_WRITE, .exclusive = rnd(s, 4) == 0, .max_age_ns = rnd(s, DENY_NS)};
+	unsigned i = k->slot;
+	uint64_t lease = k->lease;
+	struct lease_grant g;
+	int err;
+
+	rwlock_take_read(&slots[i].lock);
+	rwlock_take_write(&f->inode);
+	check(lease_own_drain(&f->anchor, RANGE_ALL, slots[i].session) == 0);
+	if ((lease & 0xff) == f->low) {
+		err = lease_change(slots[i].session, lease, &args, &g);
+		check(err == 0 || err == -ESTALE || err == -EAGAIN || (err == -ETIMEDOUT && args.exclusive));
+		if (err == 0) {
+			check(g.seq > 1);
+			totals.changed++;
+		}
+	}
+	check(lease_own_each(&f->anchor, RANGE_ALL, slots[i].session, each_placed, NULL) == 0);
+	rwlock_drop(&f->inode);
+	rwlock_drop(&slots[i].lock);
+}
+
+static void do_gate_wait(uint64_t *s, struct file *f, unsigned i)
+{
+	struct lease_session *who;
+	int err;
+
+	rwlock_take_read(&slots[i].lock);
+	who = slots[i].session;
+	slots[i].waiting++;
+	rwlock_drop(&slots[i].lock);
+	err = lease_gate_wait(arbiter, &f->anchor, some_range(s), clock_now_ns() + NS_PER_MS, who, 1 + rnd(s, TAGS));
+	check(err == 0 || err == -ETIMEDOUT || err == -EINTR);
+	slots[i].waiting--;
+}
+
+static void do_interrupt(uint64_t *s, unsigned i)
+{
+	rwlock_take_read(&slots[i].lock);
+	lease_interrupt(slots[i].session, rnd(s, TAGS + 1), false);
+	rwlock_drop(&slots[i].lock);
 }
 
 static void count_info(void *ctx, const struct lease_info *info)
@@ -337,6 +433,10 @@ static void do_revoke(uint64_t *s)
 static void do_reopen(uint64_t *s, unsigned i)
 {
 	rwlock_take_write(&slots[i].lock);
+	/* Whoever still waits for the session that is gone is let go at once, as the server does it. */
+	lease_interrupt(slots[i].session, 0, true);
+	while (slots[i].waiting)
+		sched_yield();
 	lease_session_close(slots[i].session);
 	slots[i].polite = rnd(s, 2);
 	slot_open(i);
@@ -350,7 +450,11 @@ static void step(uint64_t *s)
 	uint64_t dice = rnd(s, 100);
 
 	if (dice < 78) {
-		if (dice < 50) {
+		if (dice < 5) {
+			do_change(s, f);
+		} else if (dice < 7) {
+			do_interrupt(s, i);
+		} else if (dice < 52) {
 			rwlock_take_read(&slots[i].lock);
 			do_grant(s, f, i);
 			rwlock_drop(&slots[i].lock);
@@ -364,7 +468,7 @@ static void step(uint64_t *s)
 		lease_handle_close(slots[i].session, rnd(s, HANDLES));
 		rwlock_drop(&slots[i].lock);
 	} else if (dice < 96) {
-		lease_gate_wait(arbiter, &f->anchor, some_range(s), clock_now_ns() + NS_PER_MS, NULL, 0);
+		do_gate_wait(s, f, i);
 	} else if (dice < 97) {
 		do_look(s);
 	} else if (dice < 98) {
@@ -428,10 +532,10 @@ int main(void)
 		lease_anchor_fini(&files[i].anchor);
 	}
 	lease_arbiter_free(arbiter);
-	printf("%lu grants, %lu pinned, %lu breaks (longest %.1f ms), %lu receipts, %lu refused; "
-	       "%llu recalls, %llu forced, %llu released in time\n",
-	       totals.grants, totals.attached, totals.breaks, (double)totals.waited_ns_max / 1e6, totals.receipts,
-	       totals.refused, (unsigned long long)stats.recalls, (unsigned long long)stats.forced,
-	       (unsigned long long)stats.released_in_time);
+	printf("%lu grants, %lu pinned, %lu breaks (longest %.1f ms), %lu denied, %lu interrupted, %lu changes, "
+	       "%lu receipts, %lu refused; %llu recalls, %llu forced, %llu released in time\n",
+	       totals.grants, totals.attached, totals.breaks, (double)totals.waited_ns_max / 1e6, totals.denied,
+	       totals.interrupted, totals.changed, totals.receipts, totals.refused, (unsigned long long)stats.recalls,
+	       (unsigned long long)stats.forced, (unsigned long long)stats.released_in_time);
 	return 0;
 }
