@@ -92,6 +92,22 @@ void brlock_enter(struct brlock *b)
 	here.depth = 1;
 }
 
+bool brlock_try_enter(struct brlock *b)
+{
+	if (here.depth == 0) {
+		atomic_fetch_add(my_slot(b), 1);
+		if (unlikely(atomic_load(&b->closed))) {
+			leave_slot(b);
+			return false;
+		}
+		lock_note_taken(b, b->rank);
+		here.lock = b;
+	}
+	assert(here.lock == b);
+	here.depth++;
+	return true;
+}
+
 void brlock_leave(struct brlock *b)
 {
 	assert(here.lock == b && here.depth > 0);

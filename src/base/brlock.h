@@ -30,6 +30,8 @@ struct brlock {
 void brlock_init(struct brlock *b, enum lock_rank rank);
 void brlock_destroy(struct brlock *b);
 void brlock_enter(struct brlock *b);
+/* Never waits: false when somebody has it closed, or wants to. */
+bool brlock_try_enter(struct brlock *b);
 void brlock_leave(struct brlock *b);
 /* Waits until everybody has left; newcomers wait. The holder may enter and leave too. Not from inside. */
 void brlock_close(struct brlock *b);

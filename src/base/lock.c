@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -13,6 +14,7 @@
 #include "base/types.h"
 
 #define OUTER_EXCLUSIVE ((uintptr_t)1)
+#define WAITING_SLOTS   256u
 
 static const char *const rank_names[LOCK_RANK_COUNT] = {
 #define X(name, what) [RANK_##name] = #name,
@@ -26,7 +28,7 @@ const char *lock_rank_name(enum lock_rank rank)
 }
 
 #ifdef LH_CHECK_LOCKS
-#define HELD_MAX 16
+#define HELD_MAX 36 /* a mover has many inodes, shared, by trying */
 
 #define rank_of(l) ((l)->rank)
 #define key_of(l)  ((l)->key)
@@ -50,6 +52,13 @@ static void held_push(const void *lock, enum lock_rank rank, uint64_t key)
 			abort();
 		}
 	}
+	assert(held_count < HELD_MAX);
+	held[held_count++] = (struct held){lock, rank, key};
+}
+
+/* Who only tries waits for nobody: the order does not matter. */
+static void held_push_tried(const void *lock, enum lock_rank rank, uint64_t key)
+{
 	assert(held_count < HELD_MAX);
 	held[held_count++] = (struct held){lock, rank, key};
 }
@@ -91,6 +100,9 @@ void lock_assert_none(void)
 }
 #else
 static void held_push(const void *lock, enum lock_rank rank, uint64_t key)
+{
+}
+static void held_push_tried(const void *lock, enum lock_rank rank, uint64_t key)
 {
 }
 #define rank_of(l) ((enum lock_rank)0)
@@ -197,6 +209,17 @@ static struct brlock *outer_of(uintptr_t outer)
 	return (struct brlock *)(outer & ~OUTER_EXCLUSIVE);
 }
 
+/*
+ * How many wait for exclusive locks, by the lock's address: two locks may share a count, which only makes a try fail. The
+ * rwlocks of glibc prefer readers, so that those who come again and again without waiting would keep writers out.
+ */
+static _Atomic uint32_t writers_waiting[WAITING_SLOTS];
+
+static _Atomic uint32_t *waiting_of(const struct rwlock *l)
+{
+	return &writers_waiting[((uintptr_t)l >> 6 ^ (uintptr_t)l >> 14) % WAITING_SLOTS];
+}
+
 void rwlock_take_write(struct rwlock *l)
 {
 	struct brlock *outer = outer_of(outer_read(l));
@@ -204,8 +227,20 @@ void rwlock_take_write(struct rwlock *l)
 	if (outer)
 		brlock_enter(outer);
 	held_push(l, rank_of(l), key_of(l));
-	must(pthread_rwlock_wrlock(&l->rw));
+	if (unlikely(pthread_rwlock_trywrlock(&l->rw) != 0)) {
+		atomic_fetch_add_explicit(waiting_of(l), 1, memory_order_relaxed);
+		must(pthread_rwlock_wrlock(&l->rw));
+		atomic_fetch_sub_explicit(waiting_of(l), 1, memory_order_relaxed);
+	}
 	__atomic_store_n(&l->outer, outer_read(l) | OUTER_EXCLUSIVE, __ATOMIC_RELAXED);
+}
+
+bool rwlock_try_read(struct rwlock *l)
+{
+	if (atomic_load_explicit(waiting_of(l), memory_order_relaxed) > 0 || pthread_rwlock_tryrdlock(&l->rw) != 0)
+		return false;
+	held_push_tried(l, rank_of(l), key_of(l));
+	return true;
 }
 
 void rwlock_drop(struct rwlock *l)

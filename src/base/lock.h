@@ -67,6 +67,8 @@ void rwlock_set_outer(struct rwlock *l, struct brlock *b);
 void rwlock_destroy(struct rwlock *l);
 void rwlock_take_read(struct rwlock *l);
 void rwlock_take_write(struct rwlock *l);
+/* Never waits, and lets a writer who waits go first. Outside of the order of ranks, as nobody can be kept waiting. */
+bool rwlock_try_read(struct rwlock *l);
 void rwlock_drop(struct rwlock *l);
 
 /* A condition waited for with one struct lock held; absolute CLOCK_MONOTONIC deadline, UINT64_MAX waits for ever. */

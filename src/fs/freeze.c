@@ -62,6 +62,16 @@ bool frozen_by_me(const struct fs *fs)
 	return brlock_is_mine(&fs->freeze->lock);
 }
 
+bool freeze_try_enter(struct fs *fs)
+{
+	return brlock_try_enter(&fs->freeze->lock);
+}
+
+void freeze_leave(struct fs *fs)
+{
+	brlock_leave(&fs->freeze->lock);
+}
+
 void freeze_hold_grants(struct fs *fs)
 {
 	assert(frozen_by_me(fs));

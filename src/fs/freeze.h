@@ -26,6 +26,9 @@ void freeze_join(struct fs *fs, struct rwlock *lock);
 void freeze_begin(struct fs *fs);
 void freeze_end(struct fs *fs);
 bool frozen_by_me(const struct fs *fs);
+/* Who stores bytes without INODE exclusive is inside too, so that a snapshot is of one moment. Never waits. */
+bool freeze_try_enter(struct fs *fs);
+void freeze_leave(struct fs *fs);
 
 /* Counted. hold: while frozen; drop: with no lock held. */
 void freeze_hold_grants(struct fs *fs);

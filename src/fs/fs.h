@@ -363,4 +363,25 @@ void *fs_run_window(struct fs *fs, const struct fs_run *run);
 /* Flushes bytes that a device wrote (a receipt's dirty hull) without any lock; for drain callbacks. */
 void fs_run_flush(struct fs *fs, uint64_t pool_off, uint64_t len);
 
+/*
+ * L33: where the bytes at off are now, for a device that moves at most len of them before it says leave. They stay
+ * there, and theirs, until then; so it waits for nobody meanwhile. Never waits. -EAGAIN: not like this (behind the end
+ * of file; WRITE: into a hole, a shared or a new block; or a lock is taken): fs_lease_fault, then again.
+ */
+struct fs_chunk {
+	void *mem;    /* READ: NULL where zeroes are */
+	uint64_t len; /* 1 to len */
+};
+int fs_fault_enter(struct fs_handle *h, enum lease_mode mode, uint64_t off, uint64_t len, struct fs_chunk *out);
+/* By the thread that entered. */
+void fs_fault_leave(struct fs_handle *h, enum lease_mode mode);
+/*
+ * After -EAGAIN: waits for what was in the way, and for WRITE makes the range what a WRITE grant makes of it (breaks
+ * pinned holders as a write does; the size stays). *size: of the file now. As fs_write fails, -ENOSPC and so on.
+ */
+int fs_lease_fault(struct fs_handle *h, const struct fs_caller *who, enum lease_mode mode, struct range range,
+		   uint64_t *size);
+/* Flushes what a faulting device wrote in the range of the file, wherever it is now. Takes INODE shared. */
+void fs_fault_flush(struct fs_handle *h, struct range range);
+
 #endif

@@ -70,7 +70,12 @@ static int grant_range(struct grant *g, struct range *out)
 	*out = g->range;
 	if (g->args->mode == LEASE_READ)
 		out->end = min_u64(out->end, block_bytes(block_up(g->inode->attr.size)));
-	return range_empty(*out) ? -ENODATA : 0;
+	if (range_empty(*out))
+		return -ENODATA;
+	/* Who looks every chunk up sees a longer file too. */
+	if (g->args->faulting)
+		*out = g->range;
+	return 0;
 }
 
 static uint64_t runs_bytes(const struct fs_run *runs, unsigned count)
@@ -86,10 +91,10 @@ static uint64_t runs_bytes(const struct fs_run *runs, unsigned count)
 static int grant_pin(struct grant *g, struct range range, const struct lease_grant *lease)
 {
 	const struct fs_lease_args *a = g->args;
-	struct fs_run *runs;
-	unsigned count;
+	struct fs_run *runs = NULL;
+	unsigned count = 0;
 	void *wrap;
-	int err = layout_runs(g->fs, g->inode, range, a->mode, &runs, &count);
+	int err = a->faulting ? 0 : layout_runs(g->fs, g->inode, range, a->mode, &runs, &count);
 
 	if (err)
 		return err;
@@ -114,7 +119,8 @@ static int grant_now(struct grant *g, struct range range)
 					.handle = g->args->handle_number,
 					.range = range,
 					.mode = g->args->mode,
-					.deadline_ns = g->args->deadline_ns};
+					.deadline_ns = g->args->deadline_ns,
+					.faulting = g->args->faulting};
 	struct lease_grant lease;
 	int err = lease_grant(g->fs->arbiter, &args, &lease);
 
@@ -176,7 +182,7 @@ static int grant_read(struct grant *g)
 
 	rwlock_take_read(&g->inode->lock);
 	err = grant_range(g, &range);
-	expose = !err && layout_has_unwritten(g->inode, range);
+	expose = !err && !g->args->faulting && layout_has_unwritten(g->inode, range);
 	if (!err && !expose)
 		err = grant_now(g, range);
 	rwlock_drop(&g->inode->lock);

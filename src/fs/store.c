@@ -544,7 +544,8 @@ int store_run(struct store *s)
 
 static bool write_leased(struct inode *i, struct range r)
 {
-	return lease_busy(&i->anchor) && lease_conflicts(&i->anchor, r, LEASE_WRITE, NULL);
+	return lease_busy(&i->anchor) &&
+	       lease_conflicts(&i->anchor, r, LEASE_WRITE | LEASE_EXCLUSIVE | LEASE_FAULTING, NULL) == 1;
 }
 
 /* Uncommitted direct writes of leases that are gone: their blocks become unwritten again. */
