@@ -41,7 +41,7 @@ struct rig {
 	struct lease_arbiter *arbiter;
 	struct lease_anchor file;
 	struct holder a, b, c;
-	struct fake_pin pin[2]; /* here because a pin outlives the test's function when its lease does */
+	struct fake_pin pin[3]; /* here because a pin outlives the test's function when its lease does */
 };
 
 int rig_setup(void **state);
