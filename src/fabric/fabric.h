@@ -51,6 +51,7 @@ struct fabric_target_options {
 struct fabric_stats {
 	uint64_t read_ops, write_ops, read_bytes, write_bytes;
 	uint64_t refused;         /* operations on dead, foreign or unknown keys, wrong range or direction */
+	uint64_t faults;          /* operations that a resolver could not serve as things were */
 	uint64_t protocol_errors; /* data paths that were closed for breaking the protocol */
 	uint64_t keys, revoked;
 };
@@ -66,6 +67,26 @@ void fabric_domain_free(struct fabric_domain *d);
 
 /* -ENOSPC: FABRIC_KEYS_MAX reached. base stays mapped until the key was revoked (the pool is). Takes FABRIC only. */
 int fabric_expose(struct fabric_domain *d, void *base, uint64_t len, unsigned access, struct fabric_key *out);
+
+/*
+ * A *faulting* key (L33) names no memory but a place in something whose memory may change at any time; at + offset is
+ * looked up for every chunk. enter fills a place for at most len bytes, which stay there and are nobody else's until
+ * leave, by the same thread; it never waits, and a thread may be inside of several, of one resolver too. -EAGAIN: not
+ * as things are; the operation then completes with that status, and what the initiator does about it is none of the
+ * fabric's business. -EIO. The resolver lives until the key was revoked; fabric_revoke waits for who is inside, so
+ * enter and leave must not need what the thread that revokes holds. at: where the key's offset 0 is.
+ */
+struct fabric_place {
+	void *mem;    /* reads: NULL for zeroes */
+	uint64_t len; /* 1 to what was asked for */
+};
+struct fabric_resolver {
+	int (*enter)(struct fabric_resolver *r, enum fabric_access access, uint64_t at, uint64_t len,
+		     struct fabric_place *out);
+	void (*leave)(struct fabric_resolver *r, enum fabric_access access);
+};
+int fabric_expose_faulting(struct fabric_domain *d, struct fabric_resolver *r, uint64_t at, uint64_t len,
+			   unsigned access, struct fabric_key *out);
 /* -ESTALE: not a live key of this domain (out is still filled: the proof that it is dead). */
 int fabric_revoke(struct fabric_domain *d, struct fabric_key key, struct fabric_receipt *out);
 
@@ -90,7 +111,10 @@ bool fabric_path_alive(const struct fabric_path *p);
  */
 
 /* Statuses that complete an operation. */
-/* 0; -ESTALE dead or unknown key; -EACCES wrong direction; -ERANGE outside the key; -EMSGSIZE; -EPIPE data path gone.
+/*
+ * 0; -ESTALE dead or unknown key; -EACCES wrong direction; -ERANGE outside the key; -EMSGSIZE; -EPIPE data path gone;
+ * -EIO the memory fails; -EAGAIN fault: a faulting key whose place cannot be served as it is (some of it may have
+ * been).
  */
 enum fabric_dir { FABRIC_OP_READ, FABRIC_OP_WRITE };
 struct fabric_op {

@@ -53,12 +53,18 @@ struct key_slot {
 	uint16_t killers;    /* callers of key_kill that still look at the slot; table lock */
 	uint64_t number;     /* 0: free */
 	struct key_owner *owner;
-	char *base;
+	struct fabric_resolver *resolver; /* NULL: a pinned key */
+	union {
+		char *base;
+		uint64_t at; /* faulting */
+	};
 	uint64_t len;
 	_Atomic uint64_t dirty; /* hull in units: start in the low half, end in the high; 0: clean */
 	uint32_t next, prev;    /* slot + 1 of the owner's neighbours, next also of the free ones; table lock */
 } __attribute__((aligned(64)));
 static_assert(sizeof(struct key_slot) == 64, "one cache line a slot");
+
+const uint8_t key_zeroes[FABRIC_CHUNK];
 
 struct keytab {
 	struct lock lock; /* making, ending and listing keys; never held while waiting for movers */
@@ -246,7 +252,7 @@ static uint8_t dirty_shift_for(uint64_t len)
 	return shift;
 }
 
-int key_make(struct keytab *kt, struct key_owner *owner, void *base, uint64_t len, unsigned access, uint64_t *number)
+int key_make(struct keytab *kt, struct key_owner *owner, const struct key_target *target, uint64_t *number)
 {
 	struct key_slot *s;
 	uint32_t index = 0;
@@ -266,10 +272,14 @@ int key_make(struct keytab *kt, struct key_owner *owner, void *base, uint64_t le
 	}
 	s->number = n;
 	s->owner = owner;
-	s->base = base;
-	s->len = len;
-	s->access = (uint8_t)access;
-	s->dirty_shift = dirty_shift_for(len);
+	s->resolver = target->resolver;
+	if (s->resolver)
+		s->at = target->at;
+	else
+		s->base = target->base;
+	s->len = target->len;
+	s->access = (uint8_t)target->access;
+	s->dirty_shift = dirty_shift_for(target->len);
 	s->killers = 0;
 	slot_link(kt, s, index);
 	atomic_store_explicit(&s->dirty, 0, memory_order_relaxed);
@@ -291,6 +301,29 @@ static void slot_leave(struct key_slot *s)
 		syscall(SYS_futex, &s->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* The slot is held. */
+static int key_resolve(struct key_slot *s, const struct key_want *want, struct key_hold *out)
+{
+	struct fabric_place place = {0};
+	int err;
+
+	/* Only a look whether the key is good. */
+	out->mem = (char *)(uintptr_t)key_zeroes;
+	if (out->len == 0)
+		return 0;
+	err = s->resolver->enter(s->resolver, want->access, s->at + want->offset, out->len, &place);
+	if (err) {
+		assert(err == -EAGAIN || err == -EIO);
+		return err;
+	}
+	assert(place.len > 0 && place.len <= out->len && (place.mem || want->access == FABRIC_READ));
+	if (place.mem)
+		out->mem = place.mem;
+	out->len = place.len;
+	out->resolved = want->access;
+	return 0;
+}
+
 int key_enter(struct keytab *kt, const struct key_want *want, struct key_hold *out)
 {
 	struct key_slot *s = slot_of(kt, want->number);
@@ -308,8 +341,14 @@ int key_enter(struct keytab *kt, const struct key_want *want, struct key_hold *o
 	err = -ERANGE;
 	if (unlikely(want->offset > s->len || want->len > s->len - want->offset))
 		goto refuse;
-	*out = (struct key_hold){.slot = s, .mem = s->base + want->offset, .offset = want->offset};
-	return 0;
+	*out = (struct key_hold){.slot = s, .len = min_u64(want->len, FABRIC_CHUNK), .offset = want->offset};
+	if (likely(!s->resolver)) {
+		out->mem = s->base + want->offset;
+		return 0;
+	}
+	err = key_resolve(s, want, out);
+	if (likely(!err))
+		return 0;
 refuse:
 	slot_leave(s);
 	return err;
@@ -317,6 +356,8 @@ refuse:
 
 void key_leave(struct key_hold *hold)
 {
+	if (unlikely(hold->resolved))
+		hold->slot->resolver->leave(hold->slot->resolver, hold->resolved);
 	slot_leave(hold->slot);
 	hold->slot = NULL;
 }

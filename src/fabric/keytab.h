@@ -16,9 +16,14 @@ struct key_slot;
 /* The hold on one chunk of a key. It delays a revocation, so it's never kept while waiting for anybody. */
 struct key_hold {
 	struct key_slot *slot;
-	char *mem; /* the chunk's first byte */
+	char *mem;    /* the chunk's first byte */
+	uint64_t len; /* of the chunk: at most FABRIC_CHUNK, and what was wanted; less of a faulting key */
 	uint64_t offset;
+	enum fabric_access resolved; /* of a faulting key: what its resolver was asked for; else 0 */
 };
+
+/* What a faulting key reads where there is nothing. */
+extern const uint8_t key_zeroes[FABRIC_CHUNK];
 
 /* Whose keys: a domain has one. Zero to start with; the table's lock guards it. */
 struct key_owner {
@@ -38,8 +43,15 @@ int keytab_new(struct keytab **out);
 /* No key may live and nobody may be inside. */
 void keytab_free(struct keytab *kt);
 
+/* What a new key names: memory at base, or what a resolver finds from `at` on. */
+struct key_target {
+	void *base;
+	struct fabric_resolver *resolver; /* NULL: base */
+	uint64_t at, len;
+	unsigned access;
+};
 /* -ENOSPC: FABRIC_KEYS_MAX keys live, or every number was used. */
-int key_make(struct keytab *kt, struct key_owner *owner, void *base, uint64_t len, unsigned access, uint64_t *number);
+int key_make(struct keytab *kt, struct key_owner *owner, const struct key_target *target, uint64_t *number);
 /*
  * Marks the key dead, waits until nobody is inside, fills out. -ESTALE: it was dead, or being killed, already
  * (out->number is set: nobody is inside then either), or is another owner's (out->number is 0).
@@ -48,7 +60,7 @@ int key_kill(struct keytab *kt, struct key_owner *owner, uint64_t number, struct
 /* Kills every key of the owner. */
 void key_kill_all(struct keytab *kt, struct key_owner *owner);
 
-/* Lock free. -ESTALE, -EACCES, -ERANGE, in this order (F2). */
+/* Never waits. -ESTALE, -EACCES, -ERANGE, in this order (F2); then, of a faulting key, -EAGAIN or -EIO. */
 int key_enter(struct keytab *kt, const struct key_want *want, struct key_hold *out);
 void key_leave(struct key_hold *hold);
 /* The first len bytes of the hold were written. Before key_leave. */

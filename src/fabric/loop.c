@@ -44,13 +44,14 @@ static int chunk_move(struct loop_conn *lc, struct fabric_op *op)
 				.access = op->dir == FABRIC_OP_READ ? FABRIC_READ : FABRIC_WRITE,
 				.offset = op->offset + op->conn.done,
 				.len = op->len - op->conn.done};
-	size_t step = min_u64(want.len, FABRIC_CHUNK);
+	size_t step;
 	char *buf = (char *)op->buf + op->conn.done;
 	struct key_hold hold;
 	int err = key_enter(lc->domain->target->keys, &want, &hold);
 
 	if (err)
 		return err;
+	step = hold.len;
 	if (op->dir == FABRIC_OP_READ) {
 		err = move_exposed(buf, hold.mem, step, BUSGUARD_FROM);
 	} else {

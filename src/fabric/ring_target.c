@@ -59,13 +59,14 @@ static int chunk_move(struct ring_path *rp)
 				.access = r->dir == FABRIC_OP_READ ? FABRIC_READ : FABRIC_WRITE,
 				.offset = r->offset + rp->done,
 				.len = r->len - rp->done};
-	size_t step = min_u64(want.len, FABRIC_CHUNK);
+	size_t step;
 	char *arena = rp->map.arena + r->arena + rp->done;
 	struct key_hold hold;
 	int err = key_enter(rp->path.domain->target->keys, &want, &hold);
 
 	if (err)
 		return err;
+	step = hold.len;
 	if (r->dir == FABRIC_OP_READ) {
 		err = move_exposed(arena, hold.mem, step, BUSGUARD_FROM);
 	} else if (step > 0) {

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-static const int wire_errors[] = {0, -ESTALE, -EACCES, -ERANGE, -EINVAL, -EIO};
+static const int wire_errors[] = {0, -ESTALE, -EACCES, -ERANGE, -EINVAL, -EIO, -EAGAIN};
 
 uint8_t status_to_wire(int status)
 {

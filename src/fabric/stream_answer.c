@@ -20,7 +20,7 @@
 #define TAIL_BYTES    sizeof(struct stream_w_trailer)
 
 struct batch {
-	struct iovec iov[3 * BATCH_ANSWERS];
+	struct iovec iov[4 * BATCH_ANSWERS]; /* an answer's head, zeroes and trailer, and one for every hold */
 	unsigned pieces;
 	uint64_t bytes, payload, payload_most;
 	uint8_t *stage; /* NULL: from exposed memory */
@@ -30,8 +30,6 @@ struct batch {
 	struct stream_w_trailer tails[BATCH_ANSWERS];
 	bool more; /* there is something to send after it */
 };
-
-static const uint8_t zeroes[FABRIC_CHUNK];
 
 void answer_push(struct stream_path *sp, const struct stream_request *req, int status)
 {
@@ -66,34 +64,50 @@ static bool answer_hold(struct stream_path *sp, struct stream_answer *a, uint64_
 	return a->status == 0;
 }
 
-/* At most a chunk of exposed memory, held until the batch was sent; or zeroes. */
-static const void *answer_expose(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at)
+/*
+ * Adds at most len of exposed memory, held until the batch was sent, in as many pieces as it has places; zeroes from
+ * where the key is gone. How many bytes.
+ */
+static uint64_t answer_expose(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at,
+			      uint64_t len)
 {
-	return answer_hold(sp, a, at, &b->holds[b->held]) ? b->holds[b->held++].mem : (char *)(uintptr_t)zeroes;
+	uint64_t done = 0, step;
+
+	for (; done < len && b->held < BATCH_ANSWERS; done += step) {
+		struct key_hold *hold = &b->holds[b->held];
+
+		step = len - done;
+		if (answer_hold(sp, a, at + done, hold)) {
+			step = min_u64(step, hold->len);
+			batch_add(b, hold->mem, step);
+			b->held++;
+		} else {
+			batch_add(b, key_zeroes, step);
+		}
+	}
+	return done;
 }
 
-/* Copies len bytes of payload to the stage; zeroes from where the key is gone, or the memory fails. */
-static const void *answer_stage(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at,
-				uint64_t len)
+/* The same by way of the stage: zeroes also from where the memory fails. All of len. */
+static uint64_t answer_stage(struct stream_path *sp, struct batch *b, struct stream_answer *a, uint64_t at,
+			     uint64_t len)
 {
 	uint8_t *stage = b->stage + b->payload;
 
-	for (uint64_t done = 0; done < len; done += FABRIC_CHUNK) {
-		uint64_t step = min_u64(len - done, FABRIC_CHUNK);
+	for (uint64_t done = 0, step; done < len; done += step) {
 		struct key_hold hold;
 
-		if (!answer_hold(sp, a, at + done, &hold)) {
-			memset(stage + done, 0, len - done);
-			break;
+		step = len - done;
+		if (answer_hold(sp, a, at + done, &hold)) {
+			step = min_u64(step, hold.len);
+			a->status = move_exposed(stage + done, hold.mem, step, BUSGUARD_FROM);
+			key_leave(&hold);
 		}
-		a->status = move_exposed(stage + done, hold.mem, step, BUSGUARD_FROM);
-		key_leave(&hold);
-		if (a->status != 0) {
-			memset(stage + done, 0, len - done);
-			break;
-		}
+		if (a->status != 0)
+			memset(stage + done, 0, step);
 	}
-	return stage;
+	batch_add(b, stage, len);
+	return len;
 }
 
 /* Adds what is left of the answer, as far as the batch has room. False: not all of it. */
@@ -104,22 +118,26 @@ static bool batch_answer(struct stream_path *sp, struct batch *b, struct stream_
 	uint64_t left = read ? a->req.len - body : 0;
 	uint64_t chunk = min_u64(left, b->payload_most - b->payload);
 	uint64_t tail = a->sent > HEAD_BYTES + a->req.len ? a->sent - HEAD_BYTES - a->req.len : 0;
-	const void *mem = NULL;
+	uint64_t bytes;
+	unsigned pieces;
 
-	if (left > 0)
-		mem = b->stage ? answer_stage(sp, b, a, body, chunk) : answer_expose(sp, b, a, body);
+	if (a->sent < HEAD_BYTES)
+		batch_add(b, (const uint8_t *)&b->heads[i] + a->sent, HEAD_BYTES - a->sent);
+	pieces = b->pieces;
+	bytes = b->bytes;
+	if (left > 0 && (a->sent == 0 || a->framed))
+		chunk = b->stage ? answer_stage(sp, b, a, body, chunk) : answer_expose(sp, b, a, body, chunk);
 	if (a->sent == 0)
 		a->framed = read && a->status == 0;
-	if (a->sent < HEAD_BYTES) {
+	if (a->sent < HEAD_BYTES)
 		stream_answer_encode(&a->req, a->framed ? 0 : a->status, &b->heads[i]);
-		batch_add(b, (const uint8_t *)&b->heads[i] + a->sent, HEAD_BYTES - a->sent);
-	}
-	if (!a->framed)
+	if (!a->framed) {
+		/* The answer is its head alone. */
+		b->pieces = pieces;
+		b->bytes = bytes;
 		return true;
-	if (chunk > 0) {
-		batch_add(b, mem, chunk);
-		b->payload += chunk;
 	}
+	b->payload += chunk;
 	if (chunk < left)
 		return false;
 	stream_trailer_encode(&a->req, a->status, &b->tails[i]);

@@ -57,6 +57,7 @@ static void write_copy(struct stream_path *sp)
 
 	static_assert(STREAM_RX_BYTES <= FABRIC_CHUNK, "what is in rx is one chunk at most");
 	if (write_hold(sp, &hold)) {
+		step = min_u64(step, hold.len);
 		sp->write_status = move_exposed(hold.mem, &sp->rx[sp->rx_start], step, BUSGUARD_TO);
 		key_dirty(&hold, step);
 		key_leave(&hold);
@@ -136,7 +137,7 @@ static ssize_t rx_fill(struct stream_path *sp, bool *drained)
 	sp->rx_end = have;
 	if (sp->landing && write_hold(sp, &hold)) {
 		assert(have == 0);
-		chunk = min_u64(sp->write.len - sp->landed, FABRIC_CHUNK);
+		chunk = hold.len;
 		iov[pieces++] = (struct iovec){.iov_base = hold.mem, .iov_len = chunk};
 	}
 	/* What comes after the chunk is a header, unless more of the payload does. */

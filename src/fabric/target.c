@@ -59,6 +59,7 @@ void fabric_stats_read(struct fabric_target *t, struct fabric_stats *out)
 	    .read_bytes = counter_read(&t->count.bytes[FABRIC_OP_READ]),
 	    .write_bytes = counter_read(&t->count.bytes[FABRIC_OP_WRITE]),
 	    .refused = counter_read(&t->count.refused),
+	    .faults = counter_read(&t->count.faults),
 	    .protocol_errors = counter_read(&t->count.protocol_errors),
 	    .keys = keytab_live(t->keys),
 	    .revoked = keytab_killed(t->keys),
@@ -105,15 +106,30 @@ void fabric_domain_free(struct fabric_domain *d)
 	free(d);
 }
 
+static int expose(struct fabric_domain *d, const struct key_target *target, struct fabric_key *out)
+{
+	if (target->access == 0 || (target->access & ~(unsigned)(FABRIC_READ | FABRIC_WRITE)))
+		return fail(-EINVAL, "fabric: access mask %#x is not read, write or both", target->access);
+	return key_make(d->target->keys, &d->owner, target, &out->number);
+}
+
 int fabric_expose(struct fabric_domain *d, void *base, uint64_t len, unsigned access, struct fabric_key *out)
 {
 	uint64_t end;
 
 	if (!base || len == 0 || add_overflows((uint64_t)(uintptr_t)base, len, &end))
 		return fail(-EINVAL, "fabric: nothing to expose, or a range that wraps");
-	if (access == 0 || (access & ~(unsigned)(FABRIC_READ | FABRIC_WRITE)))
-		return fail(-EINVAL, "fabric: access mask %#x is not read, write or both", access);
-	return key_make(d->target->keys, &d->owner, base, len, access, &out->number);
+	return expose(d, &(struct key_target){.base = base, .len = len, .access = access}, out);
+}
+
+int fabric_expose_faulting(struct fabric_domain *d, struct fabric_resolver *r, uint64_t at, uint64_t len,
+			   unsigned access, struct fabric_key *out)
+{
+	uint64_t end;
+
+	if (!r || len == 0 || add_overflows(at, len, &end))
+		return fail(-EINVAL, "fabric: nothing to expose, or a range that wraps");
+	return expose(d, &(struct key_target){.resolver = r, .at = at, .len = len, .access = access}, out);
 }
 
 int fabric_revoke(struct fabric_domain *d, struct fabric_key key, struct fabric_receipt *out)

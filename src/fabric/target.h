@@ -3,6 +3,7 @@
 #ifndef LH_FABRIC_TARGET_H
 #define LH_FABRIC_TARGET_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
@@ -14,7 +15,7 @@
 
 struct target_counters {
 	_Atomic uint64_t ops[2], bytes[2]; /* by enum fabric_dir */
-	_Atomic uint64_t refused, protocol_errors;
+	_Atomic uint64_t refused, faults, protocol_errors;
 };
 
 struct fabric_target {
@@ -41,7 +42,7 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 static inline void target_count(struct fabric_target *t, enum fabric_dir dir, uint64_t len, int status)
 {
 	if (status != 0) {
-		counter_add(&t->count.refused, 1);
+		counter_add(status == -EAGAIN ? &t->count.faults : &t->count.refused, 1);
 		return;
 	}
 	counter_add(&t->count.ops[dir], 1);

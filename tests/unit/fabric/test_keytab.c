@@ -40,7 +40,7 @@ static uint64_t make(uint64_t len, unsigned access)
 {
 	uint64_t n;
 
-	assert_int_equal(key_make(kt, &mine, mem, len, access, &n), 0);
+	assert_int_equal(key_make(kt, &mine, &(struct key_target){.base = mem, .len = len, .access = access}, &n), 0);
 	return n;
 }
 
@@ -170,12 +170,14 @@ static void table_full_is_told(void **state)
 	int err = 0;
 
 	for (; i <= FABRIC_KEYS_MAX && err == 0; i++)
-		err = key_make(kt, i % 2 ? &mine : &other, mem, 64, FABRIC_READ, &n);
+		err = key_make(kt, i % 2 ? &mine : &other,
+			       &(struct key_target){.base = mem, .len = 64, .access = FABRIC_READ}, &n);
 	assert_int_equal(err, -ENOSPC);
 	assert_int_equal(keytab_live(kt), FABRIC_KEYS_MAX);
 	key_kill_all(kt, &other);
 	assert_int_equal(keytab_live(kt), FABRIC_KEYS_MAX / 2);
-	assert_int_equal(key_make(kt, &mine, mem, 64, FABRIC_READ, &n), 0);
+	assert_int_equal(key_make(kt, &mine, &(struct key_target){.base = mem, .len = 64, .access = FABRIC_READ}, &n),
+			 0);
 }
 
 struct racer {
