@@ -56,7 +56,7 @@ static int session_hello(struct lh_fs *fs)
 					   .version_min = PROTO_VERSION_MIN,
 					   .version_max = PROTO_VERSION_MAX,
 					   .features = FEATURES,
-					   .flags = fs->opt.read_only ? PROTO_HELLO_READ_ONLY : 0,
+					   .flags = (fs->opt.read_only ? PROTO_HELLO_READ_ONLY : 0) | PROTO_HELLO_NO_RESUME,
 					   .pid = getpid()}};
 	struct wire_reply *reply = malloc(sizeof(*reply));
 	int err;
@@ -114,6 +114,7 @@ static void session_free(struct lh_fs *fs)
 		free(r);
 	}
 	evqueue_free(fs->events);
+	cond_destroy(&fs->unused);
 	lock_destroy(&fs->lock);
 	free(fs);
 }
@@ -151,6 +152,7 @@ int client_open(const char *where, const struct lh_open_options *opt, struct lh_
 		fs->opt = *opt;
 	options_fill(&fs->opt);
 	lock_init(&fs->lock, RANK_CLIENT);
+	cond_init(&fs->unused);
 	TAILQ_INIT(&fs->files);
 	err = session_start(fs, where);
 	if (err) {
@@ -185,8 +187,9 @@ void client_fs_set_nowait(struct lh_fs *fs, bool nowait)
 int client_fs_sync(struct lh_fs *fs)
 {
 	union proto_body body = {0};
+	int err = client_commit_inode(fs, 0);
 
-	return conn_do(fs->conn, PROTO_FS_SYNC, 0, &body);
+	return err ? err : conn_do(fs->conn, PROTO_FS_SYNC, 0, &body);
 }
 
 int client_fs_ping(struct lh_fs *fs)

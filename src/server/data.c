@@ -15,16 +15,6 @@
 #include "base/error.h"
 #include "base/log.h"
 
-/* In a time that does not depend on where they differ. */
-static bool token_equal(const uint8_t a[16], const uint8_t b[16])
-{
-	volatile uint8_t diff = 0;
-
-	for (unsigned i = 0; i < 16; i++)
-		diff |= a[i] ^ b[i];
-	return diff == 0;
-}
-
 /* A place for one more path; dead ones give way (P24). -EMFILE. Caller holds SESSION. */
 static int path_slot(struct session *s, struct fabric_path **dead)
 {
@@ -51,7 +41,7 @@ static struct session *authorized(struct session *conn, const struct proto_data_
 	*err = -EACCES;
 	if (hello->magic != PROTO_MAGIC || hello->version < PROTO_VERSION_MIN || hello->version > PROTO_VERSION_MAX)
 		return NULL;
-	if (!s || !token_equal(s->token, hello->token) || s->cred.uid != conn->cred.uid)
+	if (!s || !session_token_is(s, hello->token) || s->cred.uid != conn->cred.uid)
 		return NULL;
 	*err = -EOPNOTSUPP;
 	return s->features & PROTO_FEATURE_STREAM ? s : NULL;

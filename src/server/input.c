@@ -20,14 +20,15 @@
 #include "base/log.h"
 #include "base/types.h"
 
-#define RULE_FIRST       "P1 a connection begins with HELLO or DATA_HELLO"
+#define RULE_FIRST       "P1 a connection begins with HELLO, DATA_HELLO or RESUME"
 #define RULE_MAGIC       "P1 wrong magic"
 #define RULE_DIRECTION   "P3 not a message of a client"
 #define RULE_SEQ         "P8 requests are numbered without gaps"
 #define RULE_EPOCH       "P9 wrong session epoch"
 #define RULE_DESCRIPTORS "P17 descriptors that no RING_ATTACH brought"
 #define RULE_OUTSTANDING "P18 more requests outstanding than agreed"
-#define RULE_AFTER       "P24 bytes before the answer of DATA_HELLO"
+#define RULE_ACK         "P52 acknowledges more than was sent"
+#define RULE_AFTER       "P24 bytes before the answer of DATA_HELLO or RESUME"
 
 /* --- what a message must be, before its body is looked at --- */
 
@@ -42,7 +43,7 @@ static const char *header_check(const struct session *s, const uint8_t *bytes, s
 {
 	const char *rule = proto_header_decode(bytes, h);
 	bool first = s->state == SESSION_FRESH;
-	bool greeting = h->type == PROTO_HELLO || h->type == PROTO_DATA_HELLO;
+	bool greeting = h->type == PROTO_HELLO || h->type == PROTO_DATA_HELLO || h->type == PROTO_RESUME;
 
 	if (first && !greeting)
 		return RULE_FIRST;
@@ -88,6 +89,8 @@ static bool hello(struct session *s, const struct proto_header *h, const struct 
 	}
 	/* WELCOME tells the epoch in its body: h still carries 0. */
 	output_reply(s, h, 0, &out);
+	if (s->resumable)
+		output_keep(s);
 	log_info("server", "session %llu: uid %u, pid %d, %s", (unsigned long long)s->id, s->cred.uid, (int)s->pid,
 		 s->is_unix ? "unix" : "tcp");
 	return true;
@@ -116,6 +119,10 @@ static bool handle(struct session *s, const struct proto_header *h, const uint8_
 	if (h->type == PROTO_DATA_HELLO) {
 		data_hello(s, h, &body.data_hello);
 		return false; /* a data path now, or refused */
+	}
+	if (h->type == PROTO_RESUME) {
+		away_resume(s, h, &body.resume);
+		return false; /* the connection of another session now, or refused */
 	}
 	if (h->type == PROTO_RING_ATTACH) {
 		if (s->fd_count != 0 && s->fd_count != SERVER_RING_FDS) {
@@ -177,8 +184,10 @@ static ssize_t parse(struct session *s, const uint8_t *bytes, size_t len, bool o
 			break;
 		}
 		rule = header_check(s, bytes + at, &h);
-		if (!rule && s->state == SESSION_FRESH && h.type == PROTO_DATA_HELLO && len - at > h.length)
+		if (!rule && s->state == SESSION_FRESH && h.type != PROTO_HELLO && len - at > h.length)
 			rule = RULE_AFTER;
+		if (!rule && s->state == SESSION_OPEN && !output_acked(s, h.ack))
+			rule = RULE_ACK;
 		if (rule) {
 			session_end(s, PROTO_BYE_PROTOCOL, rule);
 			return -1;
@@ -335,9 +344,10 @@ void input_ready(struct session *s)
 		if (n == -EPROTO)
 			session_end(s, PROTO_BYE_PROTOCOL, RULE_DESCRIPTORS);
 		else
-			session_end(s, PROTO_BYE_CLOSED, NULL);
+			session_lost(s);
 		return;
 	}
+	atomic_store_explicit(&s->heard_ns, server_clock(s->server), memory_order_relaxed);
 	if (s->in_len) {
 		s->in_len += (size_t)n;
 		if (n == (ssize_t)room)
@@ -360,4 +370,14 @@ void input_resume(struct session *s)
 	n = parse(s, in, s->in_len, false, &took);
 	if (n >= 0)
 		settle(s, in + n, s->in_len - (size_t)n);
+}
+
+void input_forget(struct session *s)
+{
+	clock_set(s, false);
+	free(s->in);
+	s->in = NULL;
+	s->in_len = s->in_cap = 0;
+	s->stalled = false;
+	session_drop_fds(s);
 }

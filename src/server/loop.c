@@ -3,8 +3,8 @@
  * The loop: one thread that waits for all control connections, and the only one that makes, moves and ends sessions.
  *
  * After something happened it looks again for a short while without sleeping: a conversation of small messages then
- * costs no wake-up. Time limits (P1, P19) are checked twice a second, and only while one is running, so an idle server
- * sleeps for good.
+ * costs no wake-up. Time limits (P1, P19, P56) are checked twice a second, or more often when the lease time is short,
+ * and only while there are sessions: a server without any sleeps for good.
  */
 #include "server/server.h"
 
@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/types.h"
 
 #define LOOP_EVENTS   64
 #define LOOP_ACCEPTS  64u /* at once, so that a crowd at the door keeps nobody inside waiting */
@@ -34,7 +35,7 @@ static void accept_some(struct lh_server *server)
 
 		if (fd < 0)
 			return;
-		if (server->session_count >= server->limits.sessions_max) {
+		if (server->session_count >= server->limits.sessions_max && !away_evict(server)) {
 			session_refuse(server, fd);
 			continue;
 		}
@@ -44,6 +45,10 @@ static void accept_some(struct lh_server *server)
 
 static void session_event(struct session *s, uint32_t events)
 {
+	if (s->state == SESSION_AWAY) {
+		away_event(s);
+		return;
+	}
 	if (atomic_load(&s->slow)) {
 		session_end(s, PROTO_BYE_SLOW, "P20 it does not read what it is sent");
 		return;
@@ -56,7 +61,7 @@ static void session_event(struct session *s, uint32_t events)
 		}
 	}
 	if (s->stalled && (events & (EPOLLHUP | EPOLLERR)))
-		session_end(s, PROTO_BYE_CLOSED, NULL);
+		session_lost(s);
 	else if (!s->stalled && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		input_ready(s);
 }
@@ -104,12 +109,31 @@ static void handle_events(struct lh_server *server, const struct epoll_event *ev
 		accept_some(server);
 }
 
+static uint64_t tick_ns(const struct lh_server *server)
+{
+	return min_u64(LOOP_TICK_MS * NS_PER_MS, away_tick_ns(server));
+}
+
 /* How long to sleep when nothing happens, in ms. */
 static int patience(const struct lh_server *server, uint64_t now, uint64_t last)
 {
 	if (now - last < server->spin_ns)
 		return 0;
-	return server->clocked ? LOOP_TICK_MS : -1;
+	return server->session_count ? (int)((tick_ns(server) + NS_PER_MS - 1) / NS_PER_MS) : -1;
+}
+
+/* The time limits of what is due. */
+static void check(struct lh_server *server, uint64_t now)
+{
+	uint64_t tick = tick_ns(server);
+	uint64_t gap = now - server->checked_ns;
+
+	if (gap < tick)
+		return;
+	if (server->clocked)
+		check_clocks(server);
+	away_expire(server, gap > 2 * tick ? gap - tick : 0);
+	server->checked_ns = now;
 }
 
 static void wake(struct lh_server *server)
@@ -130,9 +154,10 @@ static void *loop_main(void *arg)
 {
 	struct lh_server *server = arg;
 	struct epoll_event events[LOOP_EVENTS];
-	uint64_t last = clock_now_ns(), checked = last, now;
+	uint64_t last = clock_now_ns(), now;
 	int n, wait_ms;
 
+	server->checked_ns = last;
 	while (!atomic_load(&server->stopping)) {
 		now = clock_now_ns();
 		wait_ms = patience(server, now, last);
@@ -152,10 +177,12 @@ static void *loop_main(void *arg)
 			/* Whoever is to send the next message may be waiting for this processor. */
 			sched_yield();
 		}
-		if (server->clocked && now - checked > LOOP_TICK_MS * NS_PER_MS) {
-			check_clocks(server);
-			checked = now;
-		}
+		if (wait_ms < 0)
+			server->checked_ns = clock_now_ns();
+		else if (server->session_count)
+			check(server, now);
+		else
+			server->checked_ns = now;
 	}
 	while (server->sessions)
 		session_end(server->sessions, PROTO_BYE_SHUTDOWN, "the server is shutting down");

@@ -6,6 +6,10 @@
  * be woken for a message. The queue is bounded twice (P20): above out_stall the loop reads no more requests, above
  * out_max, which only events can reach, the session ends. Messages are whole and in order: a queued rest blocks the
  * ones behind it.
+ *
+ * A session that can be resumed keeps what it has sent until the client acknowledges it (P51), in the same queue, and
+ * begins anew behind what the client has had when it comes back. That costs a copy of every small answer, and nothing
+ * for big ones, which are made in their own memory anyway.
  */
 #include "server/server.h"
 
@@ -18,14 +22,16 @@
 #include <sys/uio.h>
 
 #include "base/log.h"
+#include "base/types.h"
 
 #define OUTPUT_IOVECS 32u
 #define OUTPUT_STACK  1024u /* messages that are encoded without malloc */
+#define OUTPUT_SLACK  4096u
 
 /* Caller holds SEND. */
 static void interest_update(struct session *s)
 {
-	uint32_t want = (s->in_wanted ? EPOLLIN : 0) | (s->out_head || s->kicked ? EPOLLOUT : 0);
+	uint32_t want = (s->in_wanted ? EPOLLIN : 0) | (s->out_next || s->kicked ? EPOLLOUT : 0);
 	struct epoll_event ev = {.events = want, .data.ptr = s};
 
 	if (s->fd < 0 || want == s->interest)
@@ -36,11 +42,13 @@ static void interest_update(struct session *s)
 		log_error("server", "epoll_ctl: %s", strerror(errno));
 }
 
-/* The session cannot go on: the loop sees the hang-up and ends it. Caller holds SEND. */
+/* The session cannot go on: the loop sees the hang-up, or if there is no connection its next tick, and ends it. Caller
+ * holds SEND. */
 static void give_up(struct session *s)
 {
 	atomic_store(&s->slow, true);
-	shutdown(s->fd, SHUT_RDWR);
+	if (s->fd >= 0)
+		shutdown(s->fd, SHUT_RDWR);
 }
 
 /* Bytes that the socket took; -EAGAIN is 0. Caller holds SEND. */
@@ -66,26 +74,111 @@ struct out_buf *output_buf_new(size_t len)
 
 	if (b) {
 		b->next = NULL;
-		b->len = len;
+		b->len = b->room = len;
 		b->sent = 0;
+		b->last = 0;
+		b->count = 0;
 	}
 	return b;
+}
+
+/* The length of the message that begins at `at`: our own, so there is nothing to check. */
+static size_t message_length(const struct out_buf *b, size_t at)
+{
+	le32 length;
+
+	memcpy(&length, b->bytes + at, sizeof(length));
+	assert(le32_to(length) >= PROTO_HEADER_SIZE);
+	return le32_to(length);
+}
+
+static void number(struct session *s, struct out_buf *b)
+{
+	for (size_t at = 0; at < b->len; at += message_length(b, at))
+		b->count++;
+	s->numbered += b->count;
+	b->last = s->numbered;
+}
+
+static size_t kept_size(const struct out_buf *b)
+{
+	return b->len + sizeof(*b);
+}
+
+/* Frees what was sent and need not be kept. Caller holds SEND. */
+static void forget_sent(struct session *s)
+{
+	while (s->out_head != s->out_next && (!s->out_head->last || s->out_head->last <= s->acked)) {
+		struct out_buf *b = s->out_head;
+
+		s->out_head = b->next;
+		s->kept_bytes -= kept_size(b);
+		free(b);
+	}
+	if (!s->out_head)
+		s->out_tail = &s->out_head;
+}
+
+/* Takes n bytes that were sent out of what waits. Caller holds SEND. */
+static void consume(struct session *s, size_t n)
+{
+	s->out_bytes -= n;
+	while (n) {
+		struct out_buf *b = s->out_next;
+		size_t part = min_u64(b->len - b->sent, n);
+
+		b->sent += part;
+		n -= part;
+		if (b->sent < b->len)
+			break;
+		s->out_next = b->next;
+		s->kept_bytes += kept_size(b);
+	}
+	forget_sent(s);
+}
+
+/* Sends what the socket takes. Caller holds SEND. */
+static void pump(struct session *s)
+{
+	struct iovec iov[OUTPUT_IOVECS];
+	struct msghdr msg = {.msg_iov = iov};
+	ssize_t n = 1;
+
+	while (s->fd >= 0 && s->out_next && n > 0) {
+		msg.msg_iovlen = 0;
+		for (struct out_buf *b = s->out_next; b && msg.msg_iovlen < OUTPUT_IOVECS; b = b->next)
+			iov[msg.msg_iovlen++] = (struct iovec){b->bytes + b->sent, b->len - b->sent};
+		n = sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n > 0)
+			consume(s, (size_t)n);
+		else if (n < 0 && errno == EINTR)
+			n = 1;
+		/* Full, or the peer is gone: then the loop hears of it. */
+	}
+	interest_update(s);
 }
 
 /* Caller holds SEND. */
 static void enqueue(struct session *s, struct out_buf *b)
 {
+	bool first = !s->out_next;
+
+	if (s->keeps)
+		number(s, b);
 	*s->out_tail = b;
 	s->out_tail = &b->next;
+	if (first)
+		s->out_next = b;
 	s->out_bytes += b->len - b->sent;
-	if (s->out_bytes > s->server->limits.out_max)
+	if (first)
+		pump(s);
+	if (s->out_bytes > s->server->limits.out_max || s->out_bytes + s->kept_bytes > s->server->limits.kept_max)
 		give_up(s);
-	interest_update(s);
 }
 
 static bool swallows(const struct session *s)
 {
-	return s->fd < 0 || atomic_load_explicit(&s->slow, memory_order_relaxed);
+	return s->closed || (s->fd < 0 && !s->keeps) || atomic_load_explicit(&s->slow, memory_order_relaxed);
 }
 
 void output_bytes(struct session *s, const void *bytes, size_t len)
@@ -95,7 +188,7 @@ void output_bytes(struct session *s, const void *bytes, size_t len)
 
 	lock_take(&s->send);
 	if (!swallows(s)) {
-		if (!s->out_head)
+		if (!s->keeps && !s->out_next)
 			sent = send_now(s, bytes, len);
 		if (sent < len) {
 			b = output_buf_new(len - sent);
@@ -110,16 +203,22 @@ void output_bytes(struct session *s, const void *bytes, size_t len)
 	lock_drop(&s->send);
 }
 
+/* What is kept shall not take more memory than it is counted with. */
+static struct out_buf *shrunk(struct out_buf *b)
+{
+	struct out_buf *smaller = b->room - b->len > OUTPUT_SLACK ? realloc(b, sizeof(*b) + b->len) : NULL;
+
+	return smaller ? smaller : b;
+}
+
 void output_buf(struct session *s, struct out_buf *b)
 {
 	lock_take(&s->send);
+	if (s->keeps)
+		b = shrunk(b);
 	if (!swallows(s)) {
-		if (!s->out_head)
-			b->sent = send_now(s, b->bytes, b->len);
-		if (b->sent < b->len) {
-			enqueue(s, b);
-			b = NULL;
-		}
+		enqueue(s, b);
+		b = NULL;
 	}
 	lock_drop(&s->send);
 	free(b);
@@ -175,44 +274,11 @@ void output_event(struct session *s, unsigned type, unsigned flags, const union 
 	output_message(s, &h, body);
 }
 
-/* Takes what was sent out of the queue. Caller holds SEND. */
-static void consume(struct session *s, size_t n)
-{
-	s->out_bytes -= n;
-	while (n) {
-		struct out_buf *b = s->out_head;
-		size_t part = b->len - b->sent < n ? b->len - b->sent : n;
-
-		b->sent += part;
-		n -= part;
-		if (b->sent < b->len)
-			break;
-		s->out_head = b->next;
-		if (!s->out_head)
-			s->out_tail = &s->out_head;
-		free(b);
-	}
-}
-
 void output_ready(struct session *s)
 {
-	struct iovec iov[OUTPUT_IOVECS];
-	struct msghdr msg = {.msg_iov = iov};
-	ssize_t n = 1;
-
 	lock_take(&s->send);
 	s->kicked = false;
-	while (s->fd >= 0 && s->out_head && n > 0) {
-		msg.msg_iovlen = 0;
-		for (struct out_buf *b = s->out_head; b && msg.msg_iovlen < OUTPUT_IOVECS; b = b->next)
-			iov[msg.msg_iovlen++] = (struct iovec){b->bytes + b->sent, b->len - b->sent};
-		n = sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n > 0)
-			consume(s, (size_t)n);
-		else if (n < 0 && errno == EINTR)
-			n = 1;
-	}
-	interest_update(s);
+	pump(s);
 	lock_drop(&s->send);
 }
 
@@ -251,14 +317,107 @@ int output_detach(struct session *s)
 	lock_take(&s->send);
 	fd = s->fd;
 	s->fd = -1;
+	s->closed = true;
 	while (s->out_head) {
 		struct out_buf *b = s->out_head;
 
 		s->out_head = b->next;
 		free(b);
 	}
+	s->out_next = NULL;
 	s->out_tail = &s->out_head;
-	s->out_bytes = 0;
+	s->out_bytes = s->kept_bytes = 0;
 	lock_drop(&s->send);
 	return fd;
+}
+
+/* --- sessions that outlive their connection (P50 to P55) --- */
+
+void output_keep(struct session *s)
+{
+	lock_take(&s->send);
+	s->keeps = true;
+	lock_drop(&s->send);
+}
+
+int output_suspend(struct session *s)
+{
+	int fd;
+
+	lock_take(&s->send);
+	fd = s->fd;
+	s->fd = -1;
+	lock_drop(&s->send);
+	return fd;
+}
+
+/* The last message of which anything was sent. Caller holds SEND. */
+static uint64_t begun(const struct session *s)
+{
+	const struct out_buf *next = s->out_next;
+
+	if (!next)
+		return s->numbered;
+	if (!next->last)
+		return s->acked; /* the WELCOME is not out yet */
+	return next->sent ? next->last : next->last - next->count;
+}
+
+bool output_acked(struct session *s, uint32_t ack)
+{
+	uint32_t more = ack - (uint32_t)s->acked; /* only the loop changes acked */
+	bool ok;
+
+	if (!more || !s->keeps)
+		return true;
+	lock_take(&s->send);
+	ok = more <= begun(s) - s->acked;
+	if (ok) {
+		s->acked += more;
+		forget_sent(s);
+	}
+	lock_drop(&s->send);
+	return ok;
+}
+
+bool output_can_resume(struct session *s, uint64_t received)
+{
+	bool ok;
+
+	lock_take(&s->send);
+	ok = s->keeps && received >= s->acked && received <= begun(s);
+	lock_drop(&s->send);
+	return ok;
+}
+
+/* Everything that is kept waits to be sent again, but for the messages that the client has had. Caller holds SEND. */
+static void rewind_to(struct session *s, uint64_t received)
+{
+	size_t at = 0;
+
+	s->acked = received;
+	forget_sent(s);
+	s->out_next = s->out_head;
+	s->out_bytes = s->kept_bytes = 0;
+	for (struct out_buf *b = s->out_head; b; b = b->next) {
+		b->sent = 0;
+		s->out_bytes += b->len;
+	}
+	if (!s->out_head)
+		return;
+	for (uint64_t n = s->out_head->last - s->out_head->count; n < received; n++)
+		at += message_length(s->out_head, at);
+	consume(s, at);
+}
+
+void output_attach(struct session *s, int fd, uint64_t received)
+{
+	lock_take(&s->send);
+	s->fd = fd;
+	s->in_wanted = true;
+	s->interest = EPOLLIN;
+	s->kicked = false;
+	rewind_to(s, received);
+	pump(s);
+	lock_drop(&s->send);
 }

@@ -25,6 +25,8 @@ const struct server_limits server_limits_default = {
     .out_stall = 2u << 20,
     .out_max = 8u << 20,
     .hello_ns = 5 * NS_PER_SEC,
+    .kept_max = 16u << 20,
+    .lease_ns = 10 * NS_PER_SEC,
     .message_ns = 30 * NS_PER_SEC,
 };
 
@@ -35,6 +37,8 @@ static void options_take(struct lh_server *server, const struct lh_server_option
 	server->limits = *limits;
 	if (opt->sessions_max)
 		server->limits.sessions_max = opt->sessions_max;
+	if (opt->session_timeout_ns)
+		server->limits.lease_ns = opt->session_timeout_ns;
 	if (!opt->tcp_as_given) {
 		server->opt.tcp_uid = opt->tcp_uid ? opt->tcp_uid : NOBODY;
 		server->opt.tcp_gid = opt->tcp_gid ? opt->tcp_gid : NOBODY;

@@ -7,10 +7,11 @@
  * on a lane of their own, so that a release never stands behind what waits for it. Anybody may send: sending never
  * blocks (output.c).
  *
- * Life of a session: FRESH (accepted; only HELLO or DATA_HELLO is legal) -> OPEN -> GONE. Only the loop moves it. GONE
- * takes its descriptor away and hands it to a worker, which ends its leases at once and, when the last running request
- * has dropped its reference, frees the rest (session.c). A request that finishes in a GONE session has its answer
- * dropped.
+ * Life of a session: FRESH (accepted; only HELLO, DATA_HELLO or RESUME is legal) -> OPEN <-> AWAY -> GONE. Only the
+ * loop moves it. AWAY has lost its connection, and lives on until its lease time is over or RESUME brings another one
+ * (away.c). GONE takes its descriptor away and hands it to a worker, which ends its leases at once and, when the last
+ * running request has dropped its reference, frees the rest (session.c). A request that finishes in a GONE session has
+ * its answer dropped.
  *
  * Locks, outermost first: SESSION (handle table, data paths; and the workers' queue, never together) > fs and arbiter >
  * PIN (which keys a lease has) > FABRIC > SEND (the output queue).
@@ -45,8 +46,12 @@ struct server_limits {
 	uint32_t workers_max;
 	size_t out_stall;    /* P20: above it no more requests are read */
 	size_t out_max;      /* P20: above it the session ends */
+	size_t kept_max;     /* P53: the same for what is sent and not acknowledged */
+	uint64_t lease_ns;   /* L34: the lease time */
 	uint64_t hello_ns;   /* P1 */
 	uint64_t message_ns; /* P19 */
+	/* What the lease time is measured by; NULL: clock_now_ns. */
+	uint64_t (*clock_ns)(void);
 };
 extern const struct server_limits server_limits_default;
 
@@ -54,10 +59,12 @@ struct session;
 struct workers;
 struct pin;
 
-/* A message on its way out. */
+/* A message on its way out; or several, one behind the other. */
 struct out_buf {
 	struct out_buf *next;
-	size_t len, sent;
+	size_t len, sent, room;
+	uint64_t last;  /* number of the last message in it (P51); 0: not numbered */
+	uint32_t count; /* how many */
 	uint8_t bytes[];
 };
 
@@ -107,7 +114,8 @@ struct lh_server {
 	struct session *sessions;                 /* all that are not GONE */
 	struct session *buckets[SESSION_BUCKETS]; /* OPEN ones by id */
 	uint32_t session_count;
-	uint32_t clocked; /* sessions with a time limit running: FRESH, or in the middle of a message */
+	uint32_t clocked;    /* sessions with a time limit running: FRESH, or in the middle of a message */
+	uint64_t checked_ns; /* when the sessions' clocks were looked at */
 	uint8_t *scratch;
 	uint64_t no_tries_before_ns; /* dispatch.c */
 
@@ -116,7 +124,7 @@ struct lh_server {
 	uint32_t alive; /* sessions not freed yet */
 };
 
-enum session_state { SESSION_FRESH, SESSION_OPEN, SESSION_GONE };
+enum session_state { SESSION_FRESH, SESSION_OPEN, SESSION_AWAY, SESSION_GONE };
 
 struct handle_slot {
 	struct fs_handle *fh; /* NULL: free */
@@ -146,7 +154,13 @@ struct session {
 	struct fabric_domain *domain;
 	uint64_t id, epoch, features;
 	uint8_t token[16];
+	uint8_t client[16]; /* HELLO's: whose claims after a restart (L35) */
 	bool read_only;
+	bool resumable; /* P50 */
+	bool expired;   /* GONE, because the lease time was over (L34) */
+	atomic_bool away;
+	atomic_ullong heard_ns; /* when something came from the client, by server_clock */
+	int pid_fd;             /* AWAY, unix: tells when the client's process is gone; -1: not known */
 
 	/* Input: the loop's. */
 	struct session *next, **link;               /* lh_server.sessions */
@@ -161,10 +175,15 @@ struct session {
 
 	/* Output: SEND. */
 	struct lock send;
-	int fd; /* -1: GONE */
-	struct out_buf *out_head, **out_tail;
-	size_t out_bytes;
-	uint32_t interest; /* epoll's mask now */
+	int fd;      /* -1: AWAY or GONE */
+	bool closed; /* GONE: nothing is sent any more */
+	bool keeps;  /* P51: what is sent is kept until it is acknowledged */
+	/* [out_head, out_next) is sent and kept; from out_next on it waits to be sent, the first perhaps begun. */
+	struct out_buf *out_head, *out_next, **out_tail;
+	size_t out_bytes;         /* not sent */
+	size_t kept_bytes;        /* sent and kept, with what keeping costs */
+	uint64_t numbered, acked; /* P51: the last number given; the last one that the client has */
+	uint32_t interest;        /* epoll's mask now */
 	bool in_wanted;
 	bool kicked;      /* the loop shall look at a stalled session again */
 	atomic_bool slow; /* out_max was reached */
@@ -209,6 +228,11 @@ int session_new(struct lh_server *server, int fd);
 void session_refuse(struct lh_server *server, int fd);
 /* HELLO was accepted: the arbiter's session, domain, token. */
 int session_open(struct session *s, const struct proto_hello *hello, uint32_t version, struct proto_welcome *out);
+/* Loop only. The connection has ended: AWAY if the session may be resumed, else the end. */
+void session_lost(struct session *s);
+bool session_token_is(const struct session *s, const uint8_t token[16]);
+/* Any thread: whether there is such an open session, whether it is away, and since when nothing came from it. */
+bool session_look(struct lh_server *server, uint64_t id, bool *away, uint64_t *idle_ns);
 /* Loop only. Says GOODBYE with the reason unless text is NULL, takes the connection away. s may be freed on return. */
 void session_end(struct session *s, enum proto_bye_reason reason, const char *text);
 void session_get(struct session *s);
@@ -218,10 +242,26 @@ struct session *session_find(struct lh_server *server, uint64_t id);
 int session_steal_fd(struct session *s);
 void session_drop_fds(struct session *s);
 
+/* away.c. Loop only. */
+void away_resume(struct session *conn, const struct proto_header *h, const struct proto_resume *resume);
+/* Something happened to the process of an AWAY session. May end it. */
+void away_event(struct session *s);
+/* Ends AWAY and silent sessions whose time is over. late_ns: how long the loop itself was away, which does not count.
+ */
+void away_expire(struct lh_server *server, uint64_t late_ns);
+/* Makes room: ends the AWAY session without open files that is silent for longest. false: there is none. */
+bool away_evict(struct lh_server *server);
+/* What lease times are measured by. */
+uint64_t server_clock(const struct lh_server *server);
+/* How often away_expire wants to be called. */
+uint64_t away_tick_ns(const struct lh_server *server);
+
 /* input.c. Loop only; both may end the session. */
 void input_ready(struct session *s);
 /* Goes on with what was read before a stall. */
 void input_resume(struct session *s);
+/* Forgets what was read of messages that are not handled: the connection is gone. */
+void input_forget(struct session *s);
 
 /* output.c */
 /* Sends or queues a copy. A GONE session swallows it. */
@@ -240,6 +280,16 @@ void output_kick(struct session *s);
 bool output_full(struct session *s);
 /* No descriptor, no more output. Returns it. */
 int output_detach(struct session *s);
+/* No descriptor for now: what is said is kept. Returns it. */
+int output_suspend(struct session *s);
+/* P51: the session is welcomed; from now on messages are numbered and kept. */
+void output_keep(struct session *s);
+/* Loop: the client has had so many messages, modulo 2^32. false: more than were sent to it (P52). */
+bool output_acked(struct session *s, uint32_t ack);
+/* Loop: whether a client that has had so many messages can be sent what it misses (P55). */
+bool output_can_resume(struct session *s, uint64_t received);
+/* Loop: from here on over fd, beginning with what the client misses. */
+void output_attach(struct session *s, int fd, uint64_t received);
 
 /* workers.c */
 int workers_new(unsigned threads_max, struct workers **out);

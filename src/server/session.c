@@ -90,10 +90,26 @@ static void list_del(struct session *s)
 	s->began_ns = 0;
 	if (!s->bucket_link)
 		return;
+	lock_take(&s->server->lock);
 	*s->bucket_link = s->bucket_next;
 	if (s->bucket_next)
 		s->bucket_next->bucket_link = s->bucket_link;
+	lock_drop(&s->server->lock);
 	s->bucket_link = NULL;
+}
+
+/* Others than the loop look at the buckets too (session_look). */
+static void bucket_add(struct session *s)
+{
+	struct session **bucket = &s->server->buckets[s->id % SESSION_BUCKETS];
+
+	lock_take(&s->server->lock);
+	s->bucket_next = *bucket;
+	s->bucket_link = bucket;
+	if (s->bucket_next)
+		s->bucket_next->bucket_link = &s->bucket_next;
+	*bucket = s;
+	lock_drop(&s->server->lock);
 }
 
 static int identify(struct session *s)
@@ -111,12 +127,14 @@ static void session_init(struct session *s, struct lh_server *server, int fd)
 	s->server = server;
 	atomic_init(&s->refs, 1);
 	s->fd = fd;
+	s->pid_fd = -1;
 	s->is_unix = server->listener.is_unix;
 	s->out_tail = &s->out_head;
 	s->waiting_tail = &s->waiting_head;
 	s->in_wanted = true;
 	s->interest = EPOLLIN;
 	s->began_ns = clock_now_ns();
+	atomic_init(&s->heard_ns, server_clock(server));
 	lock_init(&s->send, RANK_SEND);
 }
 
@@ -178,6 +196,8 @@ static void welcome_fill(struct session *s, uint32_t version, struct proto_welco
 	    .data_max = PROTO_DATA_MAX,
 	    .outstanding_max = limits->outstanding_max,
 	    .handles_max = limits->handles_max,
+	    .session_timeout_ns = limits->lease_ns,
+	    .grace_ns = 0,
 	};
 	memcpy(out->token, s->token, sizeof(out->token));
 }
@@ -186,13 +206,14 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 {
 	struct lh_server *server = s->server;
 	struct lease_identity who = {.uid = s->cred.uid, .gid = s->cred.gid, .pid = s->is_unix ? s->pid : hello->pid};
-	struct session **bucket;
 	int err;
 
 	host_copy(hello->host, who.host, sizeof(who.host));
 	s->pid = who.pid;
 	s->features = hello->features & (PROTO_FEATURE_STREAM | (s->is_unix ? PROTO_FEATURE_RING : 0));
 	s->read_only = hello->flags & PROTO_HELLO_READ_ONLY;
+	s->resumable = !(hello->flags & PROTO_HELLO_NO_RESUME);
+	memcpy(s->client, hello->client, sizeof(s->client));
 	err = random_bytes(s->token, sizeof(s->token));
 	if (!err)
 		err = random_bytes(&s->epoch, sizeof(s->epoch));
@@ -207,12 +228,7 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 		return err;
 	}
 	s->id = lease_session_id(s->leases);
-	bucket = &server->buckets[s->id % SESSION_BUCKETS];
-	s->bucket_next = *bucket;
-	s->bucket_link = bucket;
-	if (s->bucket_next)
-		s->bucket_next->bucket_link = &s->bucket_next;
-	*bucket = s;
+	bucket_add(s);
 	s->state = SESSION_OPEN;
 	welcome_fill(s, version, out);
 	return 0;
@@ -225,6 +241,32 @@ struct session *session_find(struct lh_server *server, uint64_t id)
 	while (s && s->id != id)
 		s = s->bucket_next;
 	return s;
+}
+
+bool session_look(struct lh_server *server, uint64_t id, bool *away, uint64_t *idle_ns)
+{
+	uint64_t now = server_clock(server), heard;
+	struct session *s;
+
+	lock_take(&server->lock);
+	s = session_find(server, id);
+	if (s) {
+		heard = atomic_load(&s->heard_ns);
+		*away = atomic_load(&s->away);
+		*idle_ns = now > heard ? now - heard : 0;
+	}
+	lock_drop(&server->lock);
+	return s != NULL;
+}
+
+/* In a time that does not depend on where they differ. */
+bool session_token_is(const struct session *s, const uint8_t token[16])
+{
+	volatile uint8_t diff = 0;
+
+	for (unsigned i = 0; i < 16; i++)
+		diff |= s->token[i] ^ token[i];
+	return diff == 0;
 }
 
 /* --- ending --- */
@@ -265,6 +307,8 @@ static void end_run(struct job *job)
 	struct session *s = job->session;
 
 	data_close_paths(s);
+	if (s->expired)
+		(void)lease_revoke(s->server->arbiter, 0, 0, s->id, UINT32_MAX, "the lease time was over (L34)");
 	handles_end_leases(s);
 	session_put(s);
 }
@@ -338,22 +382,28 @@ int session_steal_fd(struct session *s)
 {
 	int fd = output_detach(s);
 
-	epoll_ctl(s->server->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	if (fd >= 0)
+		epoll_ctl(s->server->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	return fd;
 }
 
 void session_end(struct session *s, enum proto_bye_reason reason, const char *text)
 {
-	bool had_leases = s->state == SESSION_OPEN;
+	bool had_leases = s->state == SESSION_OPEN || s->state == SESSION_AWAY;
 	int fd;
 
 	if (text) {
 		log_end(s, reason, text);
 		say_goodbye(s, reason, text);
 	}
+	s->expired = s->resumable && reason == PROTO_BYE_TIMEOUT;
 	s->state = SESSION_GONE;
 	atomic_store(&s->gone, true);
+	atomic_store(&s->away, false);
 	list_del(s);
+	if (s->pid_fd >= 0)
+		close(s->pid_fd);
+	s->pid_fd = -1;
 	session_drop_fds(s);
 	fd = session_steal_fd(s);
 	if (fd >= 0)

@@ -84,8 +84,11 @@ void raw_send_bytes(struct raw *r, const void *bytes, size_t len)
 
 uint64_t raw_send(struct raw *r, unsigned type, unsigned flags, const union proto_body *body)
 {
-	struct proto_header h = {
-	    .type = (uint16_t)type, .flags = (uint16_t)flags, .seq = r->seq + 1, .epoch = r->epoch};
+	struct proto_header h = {.type = (uint16_t)type,
+				 .flags = (uint16_t)flags,
+				 .seq = r->seq + 1,
+				 .epoch = r->epoch,
+				 .ack = r->silent_acks ? 0 : (uint32_t)r->received};
 	uint32_t max = proto_length_max(type, flags);
 	uint8_t *buf = malloc(max);
 	ssize_t n = proto_encode(&h, body, buf, max);
@@ -134,6 +137,8 @@ int raw_recv(struct raw *r, uint64_t wait_ns)
 	rule = proto_body_decode(&r->h, r->message + PROTO_HEADER_SIZE, &r->body);
 	if (rule)
 		fail_msg("the server broke %s in %s", rule, proto_type_name(r->h.type));
+	if (r->resumable && r->epoch && r->h.type != PROTO_GOODBYE)
+		r->received++;
 	return 1;
 }
 
@@ -251,7 +256,7 @@ void raw_hello(struct raw *r, uint32_t min, uint32_t max, uint32_t flags, uint64
 					.version_min = min,
 					.version_max = max,
 					.features = features,
-					.flags = flags,
+					.flags = flags | (r->resumable ? 0 : PROTO_HELLO_NO_RESUME),
 					.pid = getpid(),
 					.host = {"test\x1b", 5}}};
 
@@ -266,6 +271,51 @@ void raw_hello(struct raw *r, uint32_t min, uint32_t max, uint32_t flags, uint64
 	r->features = r->body.welcome.features;
 	r->outstanding_max = r->body.welcome.outstanding_max;
 	memcpy(r->token, r->body.welcome.token, sizeof(r->token));
+}
+
+struct raw *raw_open_resumable(const char *address)
+{
+	struct raw *r = raw_new(address);
+
+	r->resumable = true;
+	raw_hello(r, PROTO_VERSION_MIN, PROTO_VERSION_MAX, 0, PROTO_FEATURE_STREAM | PROTO_FEATURE_RING);
+	assert_int_equal(r->h.type, PROTO_HELLO);
+	assert_int_equal(r->h.status, 0);
+	return r;
+}
+
+void raw_cut(struct raw *r)
+{
+	close(r->fd);
+	r->fd = -1;
+}
+
+int raw_resume(struct raw *r, const char *address, uint64_t received)
+{
+	struct proto_header h = {.type = PROTO_RESUME, .seq = 1};
+	union proto_body b = {.resume = {.magic = PROTO_MAGIC,
+					 .version = PROTO_VERSION_MAX,
+					 .session = r->session,
+					 .epoch = r->epoch,
+					 .received = received}};
+	uint8_t buf[256];
+	ssize_t n;
+
+	memcpy(b.resume.token, r->token, sizeof(b.resume.token));
+	n = proto_encode(&h, &b, buf, sizeof(buf));
+	assert_true(n > 0);
+	if (r->fd >= 0)
+		close(r->fd);
+	r->fd = raw_socket(address);
+	assert_true(r->fd >= 0);
+	raw_send_bytes(r, buf, (size_t)n);
+	assert_int_equal(raw_recv(r, RAW_WAIT_NS), 1);
+	assert_int_equal(r->h.type, PROTO_RESUME);
+	r->received = received;
+	if (r->h.status)
+		return -(int)r->h.status;
+	r->seq = r->body.resumed.received;
+	return 0;
 }
 
 struct raw *raw_open(const char *address)

@@ -32,7 +32,10 @@ struct raw {
 	uint64_t features;
 	uint32_t uid, outstanding_max;
 	uint8_t token[16];
-	uint8_t *message; /* the last one received; views of body point into it */
+	bool resumable;    /* before raw_hello: the session outlives its connection */
+	bool silent_acks;  /* acknowledges nothing */
+	uint64_t received; /* messages, as RESUME counts them */
+	uint8_t *message;  /* the last one received; views of body point into it */
 	struct proto_header h;
 	union proto_body body;
 	struct raw_event *events;
@@ -47,6 +50,13 @@ int raw_socket(const char *address);
 struct raw *raw_new(const char *address);
 /* Connects and is welcomed. */
 struct raw *raw_open(const char *address);
+/* The same with a session that outlives its connection. */
+struct raw *raw_open_resumable(const char *address);
+/* The connection is lost. */
+void raw_cut(struct raw *r);
+/* RESUME on a new connection, saying to have had so many messages; 0 or -errno. After 0 the next request has the number
+ * that the server asks for. */
+int raw_resume(struct raw *r, const char *address, uint64_t received);
 /* HELLO with these; the answer is in r->h, r->body. */
 void raw_hello(struct raw *r, uint32_t min, uint32_t max, uint32_t flags, uint64_t features);
 /* Closes, without a word. NULL is allowed. */
