@@ -199,6 +199,11 @@ int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct ran
  */
 void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good);
 /*
+ * For tags that count up: the same for all with a tag (0 is none) below this one, also where the wait only begins later.
+ * So nothing that was asked for before escapes, and nothing that is asked for afterwards is hit.
+ */
+void lease_interrupt_below(struct lease_session *s, uint64_t tag);
+/*
  * L23: the mode of a lease, and whether it denies changes, become others at once; its seq rises. Under INODE exclusive,
  * with the layout fit for the mode (that is the fs's); its own pins must be drained (lease_own_drain) before and placed
  * anew after. -ESTALE: a part of it was recalled, released or revoked since the grant: nothing changed. -EAGAIN: a
@@ -209,6 +214,7 @@ struct lease_change_args {
 	bool exclusive;
 	uint64_t max_age_ns;
 };
+/* Besides: -ETIMEDOUT: it has denied changes for the longest that is allowed already; -EINVAL, -ENOMEM, -ESHUTDOWN. */
 int lease_change(struct lease_session *s, uint64_t lease, const struct lease_change_args *args,
 		 struct lease_grant *out);
 

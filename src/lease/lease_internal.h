@@ -178,8 +178,9 @@ struct lease_session {
 	struct lock lock; /* LEDGER */
 	struct cond idle;
 	bool closing;
-	atomic_bool interrupted; /* for good */
-	unsigned calls;          /* callbacks under way, or about to be */
+	atomic_bool interrupted;         /* for good */
+	atomic_ullong interrupted_below; /* tags */
+	unsigned calls;                  /* callbacks under way, or about to be */
 	uint32_t leases;
 	uint32_t buckets_n;           /* power of two */
 	struct lease_bucket *buckets; /* by handle */

@@ -10,13 +10,18 @@
 
 #include <assert.h>
 
+static bool is_hit(const struct lease_session *s, uint64_t tag)
+{
+	return atomic_load(&s->interrupted) || (tag && tag < atomic_load(&s->interrupted_below));
+}
+
 void wait_begin(struct lease_shard *sh, struct lease_wait *w, struct cond *cond)
 {
 	lock_assert_held(RANK_LEASE);
 	w->cond = cond;
 	LIST_INSERT_HEAD(&sh->waits, w, link);
 	atomic_fetch_add(&sh->waits_n, 1);
-	atomic_init(&w->interrupted, w->who && atomic_load(&w->who->interrupted));
+	atomic_init(&w->interrupted, w->who && is_hit(w->who, w->tag));
 }
 
 void wait_end(struct lease_shard *sh, struct lease_wait *w)
@@ -26,13 +31,13 @@ void wait_end(struct lease_shard *sh, struct lease_wait *w)
 	atomic_fetch_sub(&sh->waits_n, 1);
 }
 
-static void shard_interrupt(struct lease_shard *sh, const struct lease_session *s, uint64_t tag)
+static void shard_interrupt(struct lease_shard *sh, const struct lease_session *s, uint64_t tag, bool everyone)
 {
 	struct lease_wait *w;
 
 	lock_take(&sh->lock);
 	LIST_FOREACH (w, &sh->waits, link) {
-		if (w->who != s || (tag && w->tag != tag))
+		if (w->who != s || !((tag && w->tag == tag) || everyone || is_hit(s, w->tag)))
 			continue;
 		atomic_store(&w->interrupted, true);
 		cond_wake_all(w->cond);
@@ -40,16 +45,28 @@ static void shard_interrupt(struct lease_shard *sh, const struct lease_session *
 	lock_drop(&sh->lock);
 }
 
-void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good)
+static void interrupt(struct lease_session *s, uint64_t tag, bool everyone)
 {
-	if (for_good) {
-		atomic_store(&s->interrupted, true);
-		tag = 0;
-	}
 	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
 		struct lease_shard *sh = &s->arbiter->shards[i];
 
 		if (atomic_load(&sh->waits_n) > 0)
-			shard_interrupt(sh, s, tag);
+			shard_interrupt(sh, s, tag, everyone);
 	}
+}
+
+void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good)
+{
+	if (for_good)
+		atomic_store(&s->interrupted, true);
+	interrupt(s, tag, tag == 0);
+}
+
+void lease_interrupt_below(struct lease_session *s, uint64_t tag)
+{
+	unsigned long long old = atomic_load(&s->interrupted_below);
+
+	while (old < tag && !atomic_compare_exchange_weak(&s->interrupted_below, &old, tag))
+		;
+	interrupt(s, 0, false);
 }

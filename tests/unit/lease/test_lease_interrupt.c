@@ -134,6 +134,34 @@ static void for_good_ends_later_waits_too(void **state)
 	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, K), UINT64_MAX, r->b.session, 9), 0);
 }
 
+/* Tags that count up: what was asked for before is let go, whenever it begins to wait; what comes later is not. */
+static void below_a_tag_nothing_escapes(void **state)
+{
+	struct rig *r = *state;
+	uint64_t lease = grant(r, &r->a, 1, R(0, K), LEASE_READ);
+	struct waiter early, after, untagged;
+	struct lease_break *late;
+
+	waiter_start(&early, r, &r->b, 5, true);
+	waiter_start(&after, r, &r->b, 7, true);
+	waiter_start(&untagged, r, &r->b, 0, true);
+	lease_interrupt_below(r->b.session, 7);
+	waiter_join(&early, -EINTR);
+	lease_interrupt_below(r->b.session, 3); /* takes nothing back */
+	late = start_break_as(
+	    r, &(struct lease_break_args){
+		   .anchor = &r->file, .range = R(0, K), .modes = LEASE_ANY_MODE, .owner = r->b.session, .tag = 6});
+	assert_int_equal(lease_break_wait(late), -EINTR);
+	lease_break_end(late);
+	lease_break_end(early.brk);
+	assert_false(after.over || untagged.over);
+	lease_release(r->a.session, lease, R_ALL);
+	waiter_join(&after, 0);
+	waiter_join(&untagged, 0);
+	lease_break_end(after.brk);
+	lease_break_end(untagged.brk);
+}
+
 /* A break of nobody (the filesystem's own) cannot be interrupted. */
 static void a_break_of_nobody_waits_on(void **state)
 {
@@ -157,9 +185,8 @@ static void a_break_of_nobody_waits_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    test_case(a_breaker_is_let_go_by_its_tag),
-	    test_case(only_the_session_s_own_waits_are_concerned),
-	    test_case(for_good_ends_later_waits_too),
+	    test_case(a_breaker_is_let_go_by_its_tag), test_case(only_the_session_s_own_waits_are_concerned),
+	    test_case(for_good_ends_later_waits_too),  test_case(below_a_tag_nothing_escapes),
 	    test_case(a_break_of_nobody_waits_on),
 	};
 
