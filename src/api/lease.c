@@ -4,7 +4,7 @@
 #include "api/check.h"
 
 #define LEASE_MODES (LH_LEASE_READ | LH_LEASE_WRITE)
-#define LEASE_FLAGS (LEASE_MODES | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW)
+#define LEASE_FLAGS (LEASE_MODES | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW | LH_LEASE_FAULTING)
 
 /* Without a mode it is READ. */
 static int check_options(struct lh_lease_options *o, const char *call)

@@ -76,6 +76,16 @@ static inline struct range range_cut(struct range a, struct range b)
 	return (struct range){a.start > b.start ? a.start : b.start, a.end < b.end ? a.end : b.end};
 }
 
+/* The hull of both; r may be empty. */
+static inline void range_join(struct range *r, struct range more)
+{
+	if (range_empty(*r))
+		*r = more;
+	else
+		*r = (struct range){r->start < more.start ? r->start : more.start,
+				    r->end > more.end ? r->end : more.end};
+}
+
 /* true when the result does not fit; *out is then undefined. */
 #define add_overflows(a, b, out) __builtin_add_overflow((a), (b), (out))
 #define mul_overflows(a, b, out) __builtin_mul_overflow((a), (b), (out))

@@ -328,6 +328,9 @@ struct lease_info {
 int lease_list(struct lease_arbiter *a, uint64_t object, uint64_t session,
 	       void (*each)(void *ctx, const struct lease_info *info), void *ctx);
 
+/* The same of one lease that this session holds. -ESTALE: it holds none of this number. */
+int lease_look(struct lease_session *s, uint64_t lease, struct lease_info *out);
+
 /* --- the ledger: who may pin how much (L18, L19) ------------------------------------------------------------------ */
 
 /*

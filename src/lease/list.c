@@ -131,3 +131,18 @@ int lease_list(struct lease_arbiter *a, uint64_t object, uint64_t session,
 	}
 	return 0;
 }
+
+int lease_look(struct lease_session *s, uint64_t lease, struct lease_info *out)
+{
+	struct lease_shard *sh = shard_of_lease(s->arbiter, lease);
+	const struct lease *l;
+
+	lock_take(&sh->lock);
+	l = number_find(&sh->leases, lease);
+	if (l && l->session != s)
+		l = NULL;
+	if (l)
+		info_fill(out, l, arbiter_now(s->arbiter));
+	lock_drop(&sh->lock);
+	return l ? 0 : -ESTALE;
+}

@@ -89,6 +89,28 @@ static ssize_t piece_try(struct lh_lease *lease, char *buf, size_t len, uint64_t
 	return s.hole || err == 0 ? (ssize_t)n : err;
 }
 
+/* A faulting key could not serve the piece as things are: they are made so. */
+static int piece_fault(struct lh_lease *lease, uint64_t off, size_t len, enum fabric_dir dir)
+{
+	struct range range = {off, off + min_u64(len, LOCAL_PIECE_MAX)};
+	uint64_t changes, size = 0;
+	int err;
+
+	assert(lease->by_place && (dir == FABRIC_OP_WRITE) == (lease->mode == LEASE_WRITE));
+	atomic_fetch_add(&lease->faults, 1);
+	lock_take(&lease->lock);
+	changes = lease->changes;
+	lock_drop(&lease->lock);
+	err = fs_lease_fault(lease->head.file->handle, local_who(lease->fs), lease->mode, range, &size);
+	if (err || dir == FABRIC_OP_WRITE)
+		return err;
+	lock_take(&lease->lock);
+	if (lease->changes == changes)
+		lease->size = size;
+	lock_drop(&lease->lock);
+	return 0;
+}
+
 static ssize_t piece_by_call(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir)
 {
 	const struct fs_caller *who = local_who(lease->fs);
@@ -111,9 +133,9 @@ static ssize_t piece(struct lh_lease *lease, char *buf, size_t len, uint64_t off
 		/* The memory fails: a call says where. */
 		if (n == -EIO)
 			break;
-		if (n != -ESTALE)
+		if (n != -ESTALE && n != -EAGAIN)
 			return n;
-		err = lease_fault(lease, off);
+		err = n == -EAGAIN ? piece_fault(lease, off, len, dir) : lease_fault(lease, off);
 		if (err == -ENODATA)
 			return 0;
 		if (err)

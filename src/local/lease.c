@@ -12,7 +12,8 @@
 
 #include "base/error.h"
 
-#define LEASE_FLAGS (LH_LEASE_READ | LH_LEASE_WRITE | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW)
+#define LEASE_FLAGS                                                                                                    \
+	(LH_LEASE_READ | LH_LEASE_WRITE | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW | LH_LEASE_FAULTING)
 
 static int options_check(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt)
 {
@@ -43,6 +44,8 @@ static struct lh_lease *lease_new(struct lh_file *file, struct range range, cons
 	lease->fs = file->fs;
 	lease->mode = flags & LH_LEASE_WRITE ? LEASE_WRITE : LEASE_READ;
 	lease->manual = (flags & LH_LEASE_MANUAL) != 0;
+	lease->by_place = (flags & LH_LEASE_FAULTING) != 0;
+	lease->resolver = local_resolver;
 	/* LEASE_DEADLINE_NOW is the largest number: an application that asks for as long as possible does not mean it.
 	 */
 	lease->deadline_ns = min_u64(deadline_ns, LEASE_DEADLINE_NOW - 1);
@@ -245,6 +248,7 @@ int local_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 	if (lease->mode == LEASE_READ)
 		there.end = min_u64(there.end, attr.size);
 	out->mode = lease->mode == LEASE_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ;
+	out->flags = lease->by_place ? LH_LEASE_FAULTING : 0;
 	out->off = lease->range.start;
 	out->len = lease->range.end - lease->range.start;
 	out->faults = atomic_load(&lease->faults);

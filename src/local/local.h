@@ -30,6 +30,7 @@
 #include "fabric/fabric.h"
 #include "fs/fs.h"
 #include "lease/lease.h"
+#include "local/device.h"
 #include "pool/pool.h"
 
 /* Recalls of MANUAL leases waiting to be read; more are lost, and their leases forced. */
@@ -42,7 +43,7 @@
 #define LOCAL_TRIES_MAX 64u
 #define LOCAL_QUEUE_MAX 256u
 
-/* Bytes that are reached: through a key, or a hole that reads as zeroes. */
+/* Bytes that are reached: through a key, or a hole that reads as zeroes. Of a faulting lease pool_off means nothing. */
 struct span {
 	uint64_t off, len;
 	uint64_t pool_off;
@@ -61,6 +62,8 @@ struct part {
 	bool ended;
 	struct span *spans;
 	unsigned count, capacity;
+	bool live;              /* fs_lease_get has returned: a drain may take INODE */
+	struct range unflushed; /* by_place: what was written through keys that died */
 };
 RB_HEAD(part_tree, part);
 TAILQ_HEAD(part_list, part);
@@ -71,6 +74,8 @@ struct lh_lease {
 	TAILQ_ENTRY(lh_lease) in_file;
 	enum lease_mode mode;
 	bool manual;
+	bool by_place; /* a faulting lease (L33) */
+	struct fabric_resolver resolver; /* by_place */
 	uint64_t deadline_ns;
 	struct range range; /* as asked, bytes */
 	atomic_uint refs;   /* the application's, one for every part */
@@ -95,6 +100,7 @@ struct lh_file {
 	uint64_t number;
 	bool append;
 	struct lease_list leases; /* under table */
+	struct device_pins pins;  /* under table */
 };
 
 struct lh_fs {
@@ -118,6 +124,7 @@ struct lh_fs {
 	struct cond wake;
 	bool stop;
 	pthread_t healer;
+	struct local_devices devices;
 	struct evqueue *events;
 };
 
@@ -150,6 +157,7 @@ const struct span *part_find(struct lh_lease *lease, uint64_t off);
  * lock. */
 struct range part_gap(struct lh_lease *lease, uint64_t off, struct range within);
 void lease_unref(struct lh_lease *lease);
+extern const struct fabric_resolver local_resolver;
 
 /* lease.c */
 int local_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,

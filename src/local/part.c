@@ -6,6 +6,10 @@
  * hole has a live key of exactly its bytes, no wider than the grant's mode (I4). Bytes of the lease outside all spans
  * are *missing*: whoever wants them faults.
  *
+ * A faulting lease (L33) has one span a part, whose key is looked up in the fs for every chunk. What was written through
+ * it is flushed by its place in the file, under INODE; so not by a drain that comes with INODE held, which only one does
+ * that undoes a grant (`live`).
+ *
  * drain() may not fail. What it cannot do for lack of memory or keys (keeping the rest of a key that is cut in the
  * middle) only makes more bytes missing, which costs a fault and nothing else.
  */
@@ -74,6 +78,29 @@ static int span_reserve(struct part *p, size_t more)
 	return 0;
 }
 
+static int resolver_enter(struct fabric_resolver *r, enum fabric_access access, uint64_t at, uint64_t len,
+			  struct fabric_place *out)
+{
+	const struct lh_lease *lease = container_of(r, struct lh_lease, resolver);
+	struct fs_chunk chunk;
+	int err = fs_fault_enter(lease->head.file->handle, lease->mode, at, len, &chunk);
+
+	(void)access; /* the key has the lease's mode */
+	if (!err)
+		*out = (struct fabric_place){.mem = chunk.mem, .len = chunk.len};
+	return err;
+}
+
+static void resolver_leave(struct fabric_resolver *r, enum fabric_access access)
+{
+	const struct lh_lease *lease = container_of(r, struct lh_lease, resolver);
+
+	(void)access;
+	fs_fault_leave(lease->head.file->handle, lease->mode);
+}
+
+const struct fabric_resolver local_resolver = {.enter = resolver_enter, .leave = resolver_leave};
+
 static int span_expose(struct part *p, struct span *s)
 {
 	struct fs_run run = {.file_off = s->off, .len = s->len, .pool_off = s->pool_off};
@@ -82,6 +109,8 @@ static int span_expose(struct part *p, struct span *s)
 
 	if (s->hole)
 		return 0;
+	if (p->lease->by_place)
+		return fabric_expose_faulting(fs->domain, &p->lease->resolver, s->off, s->len, access, &s->key);
 	return fabric_expose(fs->domain, fs_run_window(fs->fs, &run), s->len, access, &s->key);
 }
 
@@ -90,6 +119,7 @@ static void span_revoke(struct part *p, const struct span *s)
 {
 	struct lh_fs *fs = p->lease->fs;
 	struct fabric_receipt receipt = {0};
+	uint64_t end;
 	int err;
 
 	if (s->hole)
@@ -97,12 +127,29 @@ static void span_revoke(struct part *p, const struct span *s)
 	err = fabric_revoke(fs->domain, s->key, &receipt);
 	assert(err == 0);
 	(void)err;
-	if (receipt.dirty_start < receipt.dirty_end) {
-		uint64_t end = min_u64(receipt.dirty_end, s->len);
+	end = min_u64(receipt.dirty_end, s->len);
+	if (receipt.dirty_start >= end)
+		return;
+	if (p->lease->by_place)
+		range_join(&p->unflushed, (struct range){s->off + receipt.dirty_start, s->off + end});
+	else
+		fs_run_flush(fs->fs, s->pool_off + receipt.dirty_start, end - receipt.dirty_start);
+}
 
-		if (receipt.dirty_start < end)
-			fs_run_flush(fs->fs, s->pool_off + receipt.dirty_start, end - receipt.dirty_start);
+/* Without locks: what faulting keys have left (L28). */
+static void part_flush(struct part *p)
+{
+	struct lh_lease *lease = p->lease;
+	struct range range = {0, 0};
+
+	lock_take(&lease->lock);
+	if (p->live) {
+		range = p->unflushed;
+		p->unflushed = (struct range){0, 0};
 	}
+	lock_drop(&lease->lock);
+	if (!range_empty(range))
+		fs_fault_flush(lease->head.file->handle, range);
 }
 
 /* The bytes of s inside keep, exposed anew; false when there are none or they could not be exposed. */
@@ -152,6 +199,13 @@ static int spans_of(struct part *p, struct range range, const struct fs_run *run
 	unsigned n = 0;
 	int err = 0;
 
+	*filled = 0;
+	if (p->lease->by_place) {
+		out[0] = (struct span){.off = range.start, .len = range.end - range.start};
+		err = span_expose(p, &out[0]);
+		*filled = err ? 0 : 1;
+		return err;
+	}
 	for (unsigned i = 0; i < count && !err; i++) {
 		const struct fs_run *r = &runs[i];
 
@@ -263,6 +317,7 @@ static void part_end(struct part *p)
 		lease->part_count--;
 	}
 	lock_drop(&lease->lock);
+	part_flush(p);
 }
 
 static void pin_drain(void *pin, struct range range)
@@ -280,6 +335,7 @@ static void pin_drain(void *pin, struct range range)
 		lease->missing =
 		    (struct range){min_u64(lease->missing.start, range.start), max_u64(lease->missing.end, range.end)};
 	lock_drop(&lease->lock);
+	part_flush(p);
 }
 
 static void pin_gone(void *pin)
@@ -345,6 +401,7 @@ static int part_try(struct lh_lease *lease, struct range range, bool nowait)
 	    .deadline_ns = lease->deadline_ns,
 	    .nowait = nowait,
 	    .pin = &pin,
+	    .faulting = lease->by_place,
 	};
 	struct fs_lease granted;
 	bool ended;
@@ -356,6 +413,10 @@ static int part_try(struct lh_lease *lease, struct range range, bool nowait)
 	atomic_init(&p->refs, 2);
 	atomic_fetch_add(&lease->refs, 1);
 	err = fs_lease_get(lease->head.file->handle, &lease->fs->callers[nowait], &args, &granted);
+	lock_take(&lease->lock);
+	p->live = true;
+	lock_drop(&lease->lock);
+	part_flush(p);
 	lock_take(&lease->fs->table);
 	ended = p->ended;
 	lock_drop(&lease->fs->table);

@@ -89,6 +89,7 @@ int call_is_administrator(struct call *c, bool *out);
 	X(lease_get)                                                                                                   \
 	X(lease_release)                                                                                               \
 	X(lease_commit)                                                                                                \
+	X(lease_fault)                                                                                                 \
 	X(ping)
 #define X(name) int call_##name(struct call *c);
 CALLS(X)

@@ -45,7 +45,8 @@ int call_lease_get(struct call *c)
 				     .mode = in->mode,
 				     .handle_number = in->handle,
 				     .deadline_ns = in->deadline_ns,
-				     .nowait = !c->may_wait || c->who.nowait};
+				     .nowait = !c->may_wait || c->who.nowait,
+				     .faulting = in->flags & PROTO_LEASE_FAULTING};
 	struct fs_pin describe;
 	struct fs_lease lease;
 	struct fs_handle *fh;
@@ -59,7 +60,7 @@ int call_lease_get(struct call *c)
 	err = handle_get(s, in->handle, &fh);
 	if (err)
 		return err;
-	err = pin_new(s, &pin);
+	err = pin_new(s, args.faulting ? fh : NULL, &pin);
 	if (err)
 		goto out;
 	pin_describe(pin, &describe);
@@ -80,6 +81,29 @@ int call_lease_release(struct call *c)
 	const struct proto_lease_release *in = &c->in->lease_release;
 
 	return lease_release(c->session->leases, in->lease, range_of(in->range));
+}
+
+/* L33: the client says where a key of its lease faulted. */
+int call_lease_fault(struct call *c)
+{
+	const struct proto_lease_fault *in = &c->in->lease_fault;
+	struct session *s = c->session;
+	struct range range = range_of(in->range);
+	struct lease_info info;
+	struct fs_handle *fh;
+	int err = lease_look(s->leases, in->lease, &info);
+
+	if (err || !info.faulting)
+		return fail(-ESTALE, "fault: this session holds no faulting lease %llu", (unsigned long long)in->lease);
+	if (!range_covers(info.range, range))
+		return fail(-ERANGE, "fault: %llu bytes at %llu are not inside the lease",
+			    (unsigned long long)in->range.len, (unsigned long long)in->range.off);
+	err = handle_get(s, info.handle, &fh);
+	if (err)
+		return err;
+	err = fs_lease_fault(fh, &c->who, info.mode, range, &c->out.lease_faulted.size);
+	handle_put(s, info.handle);
+	return err;
 }
 
 int call_lease_commit(struct call *c)

@@ -82,6 +82,7 @@ static const struct entry entries[TYPES] = {
     [PROTO_LEASE_GET] = {call_lease_get, TRY, false}, /* by its mode */
     [PROTO_LEASE_RELEASE] = {call_lease_release, INLINE, false},
     [PROTO_LEASE_COMMIT] = {call_lease_commit, WORKER, true},
+    [PROTO_LEASE_FAULT] = {call_lease_fault, WORKER, false},
 };
 
 /* P18: what must always get through is not counted. */

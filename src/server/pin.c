@@ -7,6 +7,11 @@
  * cannot read. One key a run: a drain that cuts a run gives what remains a key of its own first, kills the old one, and
  * tells the client (LAYOUT, P42) before the call that caused it is answered.
  *
+ * A faulting lease (L33) has keys of ranges instead of runs: every chunk is looked up through the open file, which lives
+ * as long as its leases do (L24). The fs moves what is under them without a word to this file. What was written through
+ * one is flushed by its place in the file, without PIN, as that takes INODE. The drain that undoes a grant comes with
+ * INODE held; but then nobody has heard of the key.
+ *
  * P43: until its grant was announced a pin tells nothing; the announcement is made from the pin's state at that moment,
  * under PIN, so that no change of the layout can fall between. Holes are runs without a key, for readers only: a write
  * into one must fault.
@@ -38,7 +43,10 @@ struct pin_runs {
 struct pin {
 	struct lock lock; /* PIN */
 	struct session *session;
-	atomic_uint refs; /* the maker's, the arbiter's */
+	struct fs_handle *fh; /* of a faulting lease; else NULL */
+	struct fabric_resolver resolver;
+	struct range unflushed; /* faulting: what was written through keys that died */
+	atomic_uint refs;       /* the maker's, the arbiter's */
 	uint64_t lease;
 	uint32_t seq;
 	enum lease_mode mode;
@@ -67,6 +75,23 @@ static int runs_add(struct pin_runs *runs, const struct pin_run *r)
 	return 0;
 }
 
+static int resolver_enter(struct fabric_resolver *r, enum fabric_access access, uint64_t at, uint64_t len,
+			  struct fabric_place *out)
+{
+	const struct pin *p = container_of(r, struct pin, resolver);
+	struct fs_chunk chunk;
+	int err = fs_fault_enter(p->fh, access == FABRIC_WRITE ? LEASE_WRITE : LEASE_READ, at, len, &chunk);
+
+	if (!err)
+		*out = (struct fabric_place){.mem = chunk.mem, .len = chunk.len};
+	return err;
+}
+
+static void resolver_leave(struct fabric_resolver *r, enum fabric_access access)
+{
+	fs_fault_leave(container_of(r, struct pin, resolver)->fh, access == FABRIC_WRITE ? LEASE_WRITE : LEASE_READ);
+}
+
 static int run_expose(struct pin *p, struct pin_run *r)
 {
 	struct fs_run run = {.file_off = r->file_off, .len = r->len, .pool_off = r->pool_off};
@@ -74,6 +99,8 @@ static int run_expose(struct pin *p, struct pin_run *r)
 
 	if (r->hole)
 		return 0;
+	if (p->fh)
+		return fabric_expose_faulting(p->session->domain, &p->resolver, r->file_off, r->len, access, &r->key);
 	return fabric_expose(p->session->domain, fs_run_window(p->session->server->fs, &run), r->len, access, &r->key);
 }
 
@@ -90,7 +117,11 @@ static void run_revoke(struct pin *p, const struct pin_run *r)
 	assert(err == 0);
 	(void)err;
 	end = min_u64(receipt.dirty_end, r->len);
-	if (receipt.dirty_start < end)
+	if (receipt.dirty_start >= end)
+		return;
+	if (p->fh)
+		range_join(&p->unflushed, (struct range){r->file_off + receipt.dirty_start, r->file_off + end});
+	else
 		fs_run_flush(p->session->server->fs, r->pool_off + receipt.dirty_start, end - receipt.dirty_start);
 }
 
@@ -209,6 +240,7 @@ int pin_announce(struct pin *p, const struct proto_header *request, const struct
 					 .mode = p->mode,
 					 .range = {lease->range.start, lease->range.end - lease->range.start},
 					 .size = lease->size,
+					 .flags = p->fh ? PROTO_LEASE_FAULTING : 0,
 					 .runs = {.host = wire, .count = n}};
 	len = proto_encode(&h, &body, b->bytes, cap);
 	assert(len > 0);
@@ -268,14 +300,20 @@ static void pin_drain(void *arg, struct range range)
 {
 	struct pin *p = arg;
 	struct pin_runs rests = {0};
-	struct range hull;
+	struct range hull, unflushed = {0, 0};
 
 	lock_take(&p->lock);
 	/* A range that goes whole leaves nothing to tell: who gave it back or lost it hears that anyway. */
 	if (cut(p, range, &hull, &rests) && rests.count)
 		tell_layout(p, hull, &rests);
+	if (p->announced) {
+		unflushed = p->unflushed;
+		p->unflushed = (struct range){0, 0};
+	}
 	lock_drop(&p->lock);
 	free(rests.at);
+	if (!range_empty(unflushed))
+		fs_fault_flush(p->fh, unflushed);
 }
 
 static void wide_set(struct pin *p)
@@ -312,6 +350,17 @@ static void pin_gone(void *arg)
 	pin_drop(p);
 }
 
+static int add_exposed(struct pin *p, struct pin_runs *out, struct pin_run run)
+{
+	int err = run_expose(p, &run);
+
+	if (!err && runs_add(out, &run)) {
+		run_revoke(p, &run);
+		err = -ENOMEM;
+	}
+	return err;
+}
+
 /* The runs that place() asked for, exposed; with the holes between them for readers. */
 static int build(struct pin *p, struct range range, const struct fs_run *in, unsigned count, struct pin_runs *out)
 {
@@ -319,6 +368,8 @@ static int build(struct pin *p, struct range range, const struct fs_run *in, uns
 	uint64_t at = range.start;
 	int err = 0;
 
+	if (p->fh)
+		return add_exposed(p, out, (struct pin_run){.file_off = range.start, .len = range.end - range.start});
 	for (unsigned i = 0; i <= count && !err; i++) {
 		uint64_t next = i < count ? in[i].file_off : range.end;
 		struct pin_run hole = {.file_off = at, .len = next - at, .hole = true};
@@ -330,11 +381,7 @@ static int build(struct pin *p, struct range range, const struct fs_run *in, uns
 		if (err || i == count)
 			break;
 		run = (struct pin_run){.file_off = in[i].file_off, .len = in[i].len, .pool_off = in[i].pool_off};
-		err = run_expose(p, &run);
-		if (!err && runs_add(out, &run)) {
-			run_revoke(p, &run);
-			err = -ENOMEM;
-		}
+		err = add_exposed(p, out, run);
 		at = run_end(&run);
 	}
 	return err;
@@ -395,7 +442,7 @@ static int pin_place(void *arg, uint64_t lease, uint32_t seq, enum lease_mode mo
 
 static const struct lease_pin_ops pin_ops = {.drain = pin_drain, .gone = pin_gone};
 
-int pin_new(struct session *s, struct pin **out)
+int pin_new(struct session *s, struct fs_handle *faulting, struct pin **out)
 {
 	struct pin *p = calloc(1, sizeof(*p));
 
@@ -403,6 +450,8 @@ int pin_new(struct session *s, struct pin **out)
 		return -ENOMEM;
 	lock_init(&p->lock, RANK_PIN);
 	p->session = s;
+	p->fh = faulting;
+	p->resolver = (struct fabric_resolver){.enter = resolver_enter, .leave = resolver_leave};
 	atomic_init(&p->refs, 2);
 	*out = p;
 	return 0;

@@ -311,7 +311,8 @@ void handles_end_leases(struct session *s);
 void handles_free(struct session *s);
 
 /* pin.c */
-int pin_new(struct session *s, struct pin **out);
+/* faulting: the open file of a faulting lease; else NULL. */
+int pin_new(struct session *s, struct fs_handle *faulting, struct pin **out);
 /* What fs_lease_get wants to know. */
 void pin_describe(struct pin *pin, struct fs_pin *out);
 /* P43: composes the grant from the pin's state at this moment and queues it, in parts if need be. */
