@@ -203,6 +203,10 @@ void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good);
  * So nothing that was asked for before escapes, and nothing that is asked for afterwards is hit.
  */
 void lease_interrupt_below(struct lease_session *s, uint64_t tag);
+/* In a tag: `for_good` does not end these waits (what an administrator began is finished without him). */
+#define LEASE_TAG_STAYS (1ull << 63)
+/* The handle that this session holds the lease by. -ESTALE: it holds no such lease. */
+int lease_handle_of(struct lease_session *s, uint64_t lease, uint64_t *handle);
 /*
  * L23: the mode of a lease, and whether it denies changes, become others at once; its seq rises. Under INODE exclusive,
  * with the layout fit for the mode (that is the fs's); its own pins must be drained (lease_own_drain) before and placed
@@ -299,6 +303,15 @@ int lease_own_each(struct lease_anchor *an, struct range range, const struct lea
 		   void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
 				void *pin),
 		   void *ctx);
+/*
+ * Around lease_change: the same for all pins of this one lease, faulting or not. The second takes LEASE's mode as it is
+ * now. No such lease: 0.
+ */
+int lease_change_drain(struct lease_anchor *an, const struct lease_session *owner, uint64_t lease);
+int lease_change_place(struct lease_anchor *an, const struct lease_session *owner, uint64_t lease,
+		       void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
+				    void *pin),
+		       void *ctx);
 /*
  * The receipt: 0 and *out when no pin of anybody reaches the range, and none can be attached that would (a lease as
  * fresh as granted counts as a pin in the making); else -EBUSY. Under INODE exclusive, or with the gate closed.

@@ -17,6 +17,7 @@ struct own {
 	struct lease_object *object;
 	struct range range;
 	const struct lease_session *owner;
+	uint64_t lease;       /* only this one, faulting or not; 0: all that are not */
 	struct piece *pieces; /* PIECE_OWN, by ->batch */
 };
 
@@ -24,7 +25,7 @@ static bool own_wants(const void *ctx, const struct piece *p)
 {
 	const struct own *w = ctx;
 
-	return p->lease->session == w->owner && !p->lease->faulting;
+	return p->lease->session == w->owner && (w->lease ? p->lease->number == w->lease : !p->lease->faulting);
 }
 
 static bool own_pinned(const void *ctx, const struct piece *p)
@@ -105,21 +106,46 @@ static bool own_begin(struct lease_anchor *an, struct own *w, int *err)
 	return w->pieces != NULL;
 }
 
-int lease_own_drain(struct lease_anchor *an, struct range range, const struct lease_session *owner)
+static int own_drain(struct lease_anchor *an, struct own *w)
 {
-	struct own w = {.range = range, .owner = owner};
 	int err;
 
-	if (!own_begin(an, &w, &err))
+	if (!own_begin(an, w, &err))
 		return err;
-	for (struct piece *p = w.pieces; p; p = p->batch) {
+	for (struct piece *p = w->pieces; p; p = p->batch) {
 		for (struct lease_pin *pin = p->lease->pins; pin; pin = pin->next)
 			pin->ops->drain(pin->pin, p->range);
 	}
-	lock_take(&w.object->shard->lock);
-	own_finish(&w, false);
-	lock_drop(&w.object->shard->lock);
+	lock_take(&w->object->shard->lock);
+	own_finish(w, false);
+	lock_drop(&w->object->shard->lock);
 	return 0;
+}
+
+static int own_each(struct lease_anchor *an, struct own *w,
+		    void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
+				 void *pin),
+		    void *ctx)
+{
+	int err;
+
+	if (!own_begin(an, w, &err))
+		return err;
+	for (struct piece *p = w->pieces; p; p = p->batch) {
+		const struct lease *l = p->lease;
+
+		for (struct lease_pin *pin = l->pins; pin; pin = pin->next)
+			each(ctx, l->number, p->own_seq, (enum lease_mode)l->mode, p->range, pin->pin);
+	}
+	lock_take(&w->object->shard->lock);
+	own_finish(w, true);
+	lock_drop(&w->object->shard->lock);
+	return 0;
+}
+
+int lease_own_drain(struct lease_anchor *an, struct range range, const struct lease_session *owner)
+{
+	return own_drain(an, &(struct own){.range = range, .owner = owner});
 }
 
 int lease_own_each(struct lease_anchor *an, struct range range, const struct lease_session *owner,
@@ -127,19 +153,18 @@ int lease_own_each(struct lease_anchor *an, struct range range, const struct lea
 				void *pin),
 		   void *ctx)
 {
-	struct own w = {.range = range, .owner = owner};
-	int err;
+	return own_each(an, &(struct own){.range = range, .owner = owner}, each, ctx);
+}
 
-	if (!own_begin(an, &w, &err))
-		return err;
-	for (struct piece *p = w.pieces; p; p = p->batch) {
-		const struct lease *l = p->lease;
+int lease_change_drain(struct lease_anchor *an, const struct lease_session *owner, uint64_t lease)
+{
+	return own_drain(an, &(struct own){.range = RANGE_ALL, .owner = owner, .lease = lease});
+}
 
-		for (struct lease_pin *pin = l->pins; pin; pin = pin->next)
-			each(ctx, l->number, p->own_seq, (enum lease_mode)l->mode, p->range, pin->pin);
-	}
-	lock_take(&w.object->shard->lock);
-	own_finish(&w, true);
-	lock_drop(&w.object->shard->lock);
-	return 0;
+int lease_change_place(struct lease_anchor *an, const struct lease_session *owner, uint64_t lease,
+		       void (*each)(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
+				    void *pin),
+		       void *ctx)
+{
+	return own_each(an, &(struct own){.range = RANGE_ALL, .owner = owner, .lease = lease}, each, ctx);
 }

@@ -12,7 +12,11 @@
 
 static bool is_hit(const struct lease_session *s, uint64_t tag)
 {
-	return atomic_load(&s->interrupted) || (tag && tag < atomic_load(&s->interrupted_below));
+	if (tag & LEASE_TAG_STAYS)
+		tag &= ~LEASE_TAG_STAYS;
+	else if (atomic_load(&s->interrupted))
+		return true;
+	return tag && tag < atomic_load(&s->interrupted_below);
 }
 
 void wait_begin(struct lease_shard *sh, struct lease_wait *w, struct cond *cond)
@@ -37,7 +41,7 @@ static void shard_interrupt(struct lease_shard *sh, const struct lease_session *
 
 	lock_take(&sh->lock);
 	LIST_FOREACH (w, &sh->waits, link) {
-		if (w->who != s || !((tag && w->tag == tag) || everyone || is_hit(s, w->tag)))
+		if (w->who != s || !((tag && (w->tag & ~LEASE_TAG_STAYS) == tag) || everyone || is_hit(s, w->tag)))
 			continue;
 		atomic_store(&w->interrupted, true);
 		cond_wake_all(w->cond);
@@ -59,7 +63,7 @@ void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good)
 {
 	if (for_good)
 		atomic_store(&s->interrupted, true);
-	interrupt(s, tag, tag == 0);
+	interrupt(s, tag, tag == 0 && !for_good);
 }
 
 void lease_interrupt_below(struct lease_session *s, uint64_t tag)

@@ -119,7 +119,7 @@ static void for_good_ends_later_waits_too(void **state)
 	struct rig *r = *state;
 	uint64_t lease = grant(r, &r->a, 1, R(0, K), LEASE_READ);
 	struct lease_break *late;
-	struct waiter early;
+	struct waiter early, stays;
 
 	waiter_start(&early, r, &r->b, 5, true);
 	lease_interrupt(r->b.session, 0, true);
@@ -128,6 +128,10 @@ static void for_good_ends_later_waits_too(void **state)
 	late = start_break(r, &r->b, R(0, K), 0);
 	assert_int_equal(lease_break_wait(late), -EINTR);
 	assert_int_equal(lease_gate_wait(r->arbiter, &r->file, R(0, K), UINT64_MAX, r->b.session, 9), -EINTR);
+	waiter_start(&stays, r, &r->b, 9 | LEASE_TAG_STAYS, false);
+	lease_interrupt(r->b.session, 0, true);
+	assert_false(stays.over);
+	interrupt_until_over(&stays, 9);
 	lease_release(r->a.session, lease, R_ALL);
 	assert_int_equal(lease_break_wait(late), 0);
 	lease_break_end(late);

@@ -275,6 +275,40 @@ static void a_faulting_lease_hears_of_no_move(void **state)
 	assert_int_equal(stats.pinned_bytes, 0);
 }
 
+static void note_place(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part, void *pin)
+{
+	struct fake_pin *p = pin;
+
+	assert_int_equal(mode, LEASE_WRITE);
+	assert_int_equal(p->gone, 0);
+	assert_range(part, 0, K);
+	*(uint64_t *)ctx = lease;
+}
+
+/* L23, L33: the pins of the one lease that changes are drained and placed anew, of a faulting one too; others' are not.
+ */
+static void a_change_moves_the_pins_of_that_lease_only(void **state)
+{
+	struct rig *r = *state;
+	struct lease_grant_args faulting = {.mode = LEASE_READ, .faulting = true};
+	uint64_t lease = grant_as(r, &r->a, R(0, K), faulting);
+	uint64_t other = grant(r, &r->a, 1, R(0, K), LEASE_READ);
+	uint64_t placed = 0, handle = 0;
+
+	attach(r, lease, &r->pin[0]);
+	attach(r, other, &r->pin[1]);
+	assert_int_equal(lease_handle_of(r->a.session, lease, &handle), 0);
+	assert_int_equal(handle, 1);
+	assert_int_equal(lease_handle_of(r->b.session, lease, &handle), -ESTALE);
+	assert_int_equal(lease_change_drain(&r->file, r->a.session, lease), 0);
+	assert_int_equal(r->pin[0].drains, 1);
+	assert_int_equal(r->pin[1].drains, 0);
+	assert_int_equal(change(&r->a, lease, LEASE_WRITE, false, NULL), 0);
+	assert_int_equal(lease_change_place(&r->file, r->a.session, lease, note_place, &placed), 0);
+	assert_int_equal(placed, lease);
+	assert_int_equal(lease_change_drain(&r->file, r->a.session, 12345), 0);
+}
+
 /* L33: what concerns it takes it: a break that says so, an administrator, the close. It is drained like any other. */
 static void what_concerns_a_faulting_lease_takes_it(void **state)
 {
@@ -346,6 +380,7 @@ int main(void)
 	    test_case(a_broken_lease_cannot_be_changed),
 	    test_case(a_gate_lets_no_change_in),
 	    test_case(a_faulting_lease_hears_of_no_move),
+	    test_case(a_change_moves_the_pins_of_that_lease_only),
 	    test_case(what_concerns_a_faulting_lease_takes_it),
 	    test_case(the_last_recall_and_the_pin_are_told),
 	};
