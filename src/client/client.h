@@ -32,6 +32,7 @@
 #include "client/conn.h"
 #include "client/data.h"
 #include "client/map.h"
+#include "client/ranges.h"
 #include "proto/proto.h"
 
 #define CLIENT_EVENTS_MAX     4096u /* of MANUAL leases, waiting to be read; more are lost, and their leases forced */
@@ -77,6 +78,19 @@ struct lh_fs {
 	struct call *continued_call;
 	unsigned leaving; /* of all leases */
 	TAILQ_HEAD(, lh_file) files;
+	struct cond unused;    /* a file's users became none */
+	uint64_t written_boot; /* of the server that has what is written and not committed */
+	atomic_uint restarts;  /* of the server, during this session (client_lost_all) */
+};
+
+/* What was written directly through a file (dirty.c). */
+struct dirty {
+	struct lock lock;         /* PIN */
+	struct cond done;         /* a commit ended */
+	struct ranges written;    /* not committed, and the server that has it lives */
+	struct ranges lost;       /* with its server, and not asked for by lh_file_lost */
+	struct ranges unreported; /* lost, and no call has said so */
+	struct committing *committing;
 };
 
 struct lh_file {
@@ -85,13 +99,17 @@ struct lh_file {
 	uint64_t handle;
 	uint64_t ino;
 	int flags;
+	unsigned users;                /* threads that walk over it; closing waits for them. Under lh_fs.lock */
 	TAILQ_HEAD(, lh_lease) leases; /* under lh_fs.lock */
+	struct dirty dirty;
 };
 
 /* A direct operation: its range may not be released before it ended. */
 struct flight {
 	TAILQ_ENTRY(flight) in_lease;
 	struct range range;
+	struct range cut; /* what of it a truncate takes away while it flies */
+	unsigned restarts; /* client_restarts() when it began */
 	bool queued; /* nobody may be waiting for it: a recall must see to it */
 };
 
@@ -138,7 +156,7 @@ extern const struct lh_backend client_backend;
 /* The flags of a request of this session's. */
 unsigned client_flags(struct lh_fs *fs);
 
-/* client/fs.c, space.c, names.c, file.c, lease.c, io.c, queue.c: the table's members. */
+/* client/fs.c, space.c, names.c, file.c, lease.c, io.c, queue.c, dirty.c: the table's members. */
 int client_fs_close(struct lh_fs *fs);
 int client_fs_sync(struct lh_fs *fs);
 int client_fs_ping(struct lh_fs *fs);
@@ -223,6 +241,10 @@ int client_event_next(struct lh_fs *fs, struct lh_event *out);
 
 /* --- shared insides --- */
 
+/* file.c: as the table's read and write, always by calls. */
+ssize_t client_call_read(struct lh_file *file, void *buf, size_t len, uint64_t off);
+ssize_t client_call_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
+
 void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
 
 /* notice.c: what the server says about leases; for conn. */
@@ -260,6 +282,34 @@ int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait);
 int client_lease_fault(struct lh_lease *lease, uint64_t off, uint64_t len, bool hole);
 /* The operation that began with f on the list has ended. */
 void client_flight_end(struct lh_lease *lease, struct flight *f);
+
+/* dirty.c: what was written directly and is not committed (L28-L30). */
+void client_dirty_init(struct lh_file *file);
+void client_dirty_fini(struct lh_file *file);
+/* How often the server restarted so far; to be read before a write begins, and handed to client_dirty_add after it. */
+unsigned client_restarts(struct lh_fs *fs);
+/* Bytes have landed. No lock above PIN's rank held. */
+void client_dirty_add(struct lh_file *file, struct range r, unsigned since);
+/*
+ * L29: the server restarted, all that was not committed is lost. To be called when fs->welcome is the new server's, and
+ * before any request goes out to that. Takes lh_fs.lock.
+ */
+void client_lost_all(struct lh_fs *fs);
+/* Around a call of this session that takes r of the file away (truncate): what was written there is no longer to be
+ * committed, unless the call failed. */
+struct doomed {
+	struct ranges ranges;
+	unsigned since;
+};
+void client_dirty_doom(struct lh_fs *fs, uint64_t ino, struct range r, struct doomed *out);
+void client_dirty_doomed(struct lh_fs *fs, uint64_t ino, struct doomed *d, bool done);
+/* Commits what is dirty in r; *size is set when something was. -EIO: something of r was lost, said once. */
+int client_commit(struct lh_file *file, struct range r, uint64_t *size);
+/* The same for every handle of an inode; 0: of all files. Stops at the first error. */
+int client_commit_inode(struct lh_fs *fs, uint64_t ino);
+/* Another session cut the file: what lies behind is no longer to be committed. Caller holds lh_fs.lock. */
+void client_dirty_cut(struct lh_file *file, struct range r);
+int client_file_lost(struct lh_file *file, struct lh_range *out, unsigned max);
 
 /* io.c: by calls and keys, whatever it takes; for queue.c too. */
 ssize_t client_lease_move(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir);

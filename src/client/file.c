@@ -3,6 +3,8 @@
 #include "client/client.h"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -36,12 +38,14 @@ static struct lh_file *file_new(struct lh_fs *fs, int flags)
 	file->head.fs = fs;
 	file->flags = flags;
 	TAILQ_INIT(&file->leases);
+	client_dirty_init(file);
 	return file;
 }
 
 int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out)
 {
 	union proto_body body = {.file_open = {.mode = mode, .path = proto_str_of(path)}};
+	struct doomed doomed;
 	struct lh_file *file;
 	struct call call;
 	int err = proto_open_flags_of(flags, &body.file_open.flags);
@@ -59,11 +63,15 @@ int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mod
 	}
 	call_fini(&call);
 	if (err) {
+		client_dirty_fini(file);
 		free(file);
 		return err;
 	}
-	if (flags & O_TRUNC)
+	if (flags & O_TRUNC) {
+		client_dirty_doom(fs, file->ino, RANGE_ALL, &doomed);
+		client_dirty_doomed(fs, file->ino, &doomed, true);
 		sizes_are_old(fs, file->ino);
+	}
 	lock_take(&fs->lock);
 	TAILQ_INSERT_TAIL(&fs->files, file, in_fs);
 	lock_drop(&fs->lock);
@@ -72,29 +80,63 @@ int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mod
 	return 0;
 }
 
-int client_file_close(struct lh_file *file)
+/* -EBUSY: queues have operations on its leases. */
+static int close_check(struct lh_file *file)
 {
 	struct lh_fs *fs = file->head.fs;
-	union proto_body body = {.handle = {.handle = file->handle}};
 	struct lh_lease *lease;
-	int err;
+	unsigned queued = 0;
+
+	lock_take(&fs->lock);
+	TAILQ_FOREACH (lease, &file->leases, in_file)
+		queued += atomic_load(&lease->queued);
+	lock_drop(&fs->lock);
+	return queued ? fail(-EBUSY, "%u operations of queues on this file's leases are outstanding; wait for them first",
+			     queued)
+		      : 0;
+}
+
+static void close_leases(struct lh_file *file)
+{
+	struct lh_fs *fs = file->head.fs;
+	struct lh_lease *lease;
 
 	for (;;) {
 		lock_take(&fs->lock);
 		lease = TAILQ_FIRST(&file->leases);
 		lock_drop(&fs->lock);
 		if (!lease)
-			break;
-		if (client_lease_release(lease) == -EBUSY)
-			return -EBUSY;
+			return;
+		client_lease_release(lease);
 	}
+}
+
+int client_file_close(struct lh_file *file)
+{
+	struct lh_fs *fs = file->head.fs;
+	union proto_body body = {.handle = {.handle = file->handle}};
+	char why[LH_ERROR_TEXT_MAX];
+	uint64_t size;
+	int err = close_check(file);
+	int uncommitted;
+
+	if (err)
+		return err;
+	/* While the leases stand: nobody can have cut what is committed. */
+	uncommitted = client_commit(file, RANGE_ALL, &size);
+	if (uncommitted)
+		snprintf(why, sizeof(why), "%s", fail_text());
+	close_leases(file);
 	err = conn_do(fs->conn, PROTO_FILE_CLOSE, 0, &body);
 	lock_take(&fs->lock);
 	TAILQ_REMOVE(&fs->files, file, in_fs);
+	while (file->users)
+		cond_wait(&fs->unused, &fs->lock);
 	lock_drop(&fs->lock);
+	client_dirty_fini(file);
 	free(file);
 	atomic_fetch_sub(&fs->handles, 1);
-	return err;
+	return uncommitted ? fail(uncommitted, "%s", why) : err;
 }
 
 int client_file_stat(struct lh_file *file, struct lh_stat *out)
@@ -129,7 +171,7 @@ static ssize_t read_piece(struct lh_file *file, void *buf, size_t len, uint64_t 
 	return n;
 }
 
-ssize_t client_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off)
+ssize_t client_call_read(struct lh_file *file, void *buf, size_t len, uint64_t off)
 {
 	size_t most = file->head.fs->welcome.data_max;
 	size_t done = 0;
@@ -165,7 +207,7 @@ static ssize_t write_piece(struct lh_file *file, const void *buf, size_t len, ui
 	return n;
 }
 
-ssize_t client_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off)
+ssize_t client_call_write(struct lh_file *file, const void *buf, size_t len, uint64_t off)
 {
 	size_t most = file->head.fs->welcome.data_max;
 	size_t done = 0;
@@ -184,12 +226,29 @@ ssize_t client_file_write(struct lh_file *file, const void *buf, size_t len, uin
 	return (ssize_t)done;
 }
 
+/* Whether it takes away what was written behind the new end: growing does not. */
+static bool truncate_shrinks(struct lh_file *file, uint64_t size)
+{
+	struct lh_stat st;
+
+	return client_file_stat(file, &st) == 0 && size <= st.size;
+}
+
 int client_file_truncate(struct lh_file *file, uint64_t size)
 {
 	struct lh_fs *fs = file->head.fs;
 	union proto_body body = {.file_truncate = {.handle = file->handle, .size = size}};
-	int err = conn_do(fs->conn, PROTO_FILE_TRUNCATE, client_flags(fs), &body);
+	struct doomed doomed;
+	bool shrinks;
+	int err;
 
+	client_dirty_doom(fs, file->ino, (struct range){size, RANGE_MAX}, &doomed);
+	shrinks = doomed.ranges.count == 0 || truncate_shrinks(file, size);
+	if (!shrinks)
+		client_dirty_doomed(fs, file->ino, &doomed, false);
+	err = conn_do(fs->conn, PROTO_FILE_TRUNCATE, client_flags(fs), &body);
+	if (shrinks)
+		client_dirty_doomed(fs, file->ino, &doomed, !err);
 	if (!err)
 		sizes_are_old(fs, file->ino);
 	return err;
@@ -200,7 +259,12 @@ int client_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t
 	struct lh_fs *fs = file->head.fs;
 	union proto_body body = {
 	    .file_allocate = {.handle = file->handle, .range = {off, len}, .mode = (uint32_t)mode}};
-	int err = conn_do(fs->conn, PROTO_FILE_ALLOCATE, client_flags(fs), &body);
+	int err = 0;
+
+	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
+		err = client_commit_inode(fs, file->ino);
+	if (!err)
+		err = conn_do(fs->conn, PROTO_FILE_ALLOCATE, client_flags(fs), &body);
 
 	/* Collapsing and inserting move the end, and the rest may. */
 	if (!err)
@@ -211,8 +275,10 @@ int client_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t
 int client_file_sync(struct lh_file *file)
 {
 	union proto_body body = {.handle = {.handle = file->handle}};
+	uint64_t size;
+	int err = client_commit(file, RANGE_ALL, &size);
 
-	return conn_do(file->head.fs->conn, PROTO_FILE_SYNC, 0, &body);
+	return err ? err : conn_do(file->head.fs->conn, PROTO_FILE_SYNC, 0, &body);
 }
 
 /* CLONE, DEDUPE, EXCHANGE, COPY: the count that the answer carries; 0 when it has none. */
@@ -246,7 +312,11 @@ int client_file_clone_range(struct lh_file *dst, uint64_t dst_off, struct lh_fil
 
 int client_file_exchange_range(struct lh_file *a, uint64_t a_off, struct lh_file *b, uint64_t b_off, uint64_t len)
 {
-	return (int)two_files(PROTO_FILE_EXCHANGE_RANGE, a, a_off, b, b_off, len);
+	int err = client_commit_inode(a->head.fs, a->ino);
+
+	if (!err)
+		err = client_commit_inode(a->head.fs, b->ino);
+	return err ? err : (int)two_files(PROTO_FILE_EXCHANGE_RANGE, a, a_off, b, b_off, len);
 }
 
 /* In stretches (P38): those before the first difference share their blocks then. */

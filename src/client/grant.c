@@ -159,6 +159,9 @@ void client_flight_end(struct lh_lease *lease, struct flight *f)
 	TAILQ_REMOVE(&lease->flying, f, in_lease);
 	more = lease->leaving != NULL;
 	lock_drop(&lease->lock);
+	/* It entered what it wrote after the notice about the cut was heard. */
+	if (unlikely(!range_empty(f->cut)))
+		client_dirty_cut(lease->head.file, f->cut);
 	if (likely(!more))
 		return;
 	lock_take(&fs->lock);
@@ -176,6 +179,7 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 	union proto_body body = {.lease_get = {.handle = lease->head.file->handle,
 					       .range = {range.start, range.end - range.start},
 					       .mode = lease->mode,
+					       .flags = lease->flags & LH_LEASE_FAULTING ? PROTO_LEASE_FAULTING : 0,
 					       .deadline_ns = lease->deadline_ns}};
 	struct call call;
 	int err;

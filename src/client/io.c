@@ -106,7 +106,7 @@ static void step_look(struct lh_lease *lease, struct step *s, char *buf, size_t 
 	s->len = at - off;
 	s->known = s->len > 0;
 	if (s->count) {
-		s->flight = (struct flight){.range = {off, at}};
+		s->flight = (struct flight){.range = {off, at}, .restarts = client_restarts(lease_session(lease))};
 		TAILQ_INSERT_TAIL(&lease->flying, &s->flight, in_lease);
 	}
 }
@@ -179,15 +179,54 @@ static int step_stale(struct lh_lease *lease, const struct step *s)
 	return err ? fail(-ESTALE, "the lease's key is dead; release the lease and get a new one") : 0;
 }
 
+/*
+ * A faulting key could not serve the step as things are (L33): the server makes them so, and tells the size. 0: again;
+ * also when the lease is gone, which the key will say then.
+ */
+static int step_fault(struct lh_lease *lease, const struct step *s)
+{
+	struct lh_fs *fs = lease_session(lease);
+	struct range r = s->flight.range;
+	union proto_body body = {.lease_fault = {.range = {r.start, r.end - r.start}}};
+	const struct run *run;
+	struct call call;
+	int err;
+
+	atomic_fetch_add(&lease->faults, 1);
+	lock_take(&lease->lock);
+	run = map_at(&lease->map, r.start);
+	body.lease_fault.lease = run ? run->lease : 0;
+	lock_drop(&lease->lock);
+	if (!body.lease_fault.lease)
+		return 0;
+	call_init(&call);
+	err = conn_call(fs->conn, &call, PROTO_LEASE_FAULT, client_flags(fs), &body);
+	if (!err) {
+		lock_take(&lease->lock);
+		if (lease->changes == s->changes) {
+			lease->size = call.reply.lease_faulted.size;
+			lease->size_old = false;
+		}
+		lock_drop(&lease->lock);
+	}
+	call_fini(&call);
+	return err == -ESTALE || err == -ERANGE ? 0 : err;
+}
+
 static ssize_t move_by_call(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir)
 {
 	struct lh_file *file = lease->head.file;
+	unsigned restarts = client_restarts(file->head.fs);
+	ssize_t n;
 
 	if (dir == FABRIC_OP_READ)
-		return client_file_read(file, buf, len, off);
+		return client_call_read(file, buf, len, off);
 	if (file->flags & O_APPEND)
 		return fail(-EAGAIN, "the lease cannot be had now, and the file is open for appending; try again");
-	return client_file_write(file, buf, len, off);
+	n = client_call_write(file, buf, len, off);
+	if (n > 0)
+		client_dirty_add(file, (struct range){off, off + (uint64_t)n}, restarts);
+	return n;
 }
 
 /* Errors of LEASE_GET that only say: not now, or not with a lease. */
@@ -221,6 +260,8 @@ static ssize_t step_move(struct lh_lease *lease, char *buf, size_t len, uint64_t
 	}
 	data_run(lease_session(lease)->data, s.ops, s.count);
 	n = step_result(&s);
+	if (dir == FABRIC_OP_WRITE && n > 0)
+		client_dirty_add(lease->head.file, (struct range){off, off + (uint64_t)n}, s.flight.restarts);
 	client_flight_end(lease, &s.flight);
 	if (likely(n >= 0)) {
 		*next = s.last && (size_t)n == len ? NEXT_END : NEXT_MORE;
@@ -228,6 +269,11 @@ static ssize_t step_move(struct lh_lease *lease, char *buf, size_t len, uint64_t
 	}
 	if (n == -ESTALE || n == -ERANGE) {
 		err = step_stale(lease, &s);
+		*next = err ? NEXT_MORE : NEXT_AGAIN;
+		return err;
+	}
+	if (n == -EAGAIN) {
+		err = step_fault(lease, &s);
 		*next = err ? NEXT_MORE : NEXT_AGAIN;
 		return err;
 	}
@@ -295,6 +341,9 @@ static ssize_t raw(struct lh_fs *fs, uint64_t key, uint64_t key_off, void *buf, 
 		return fail(op.status, "key %#llx is not for this direction", (unsigned long long)key);
 	case -ERANGE:
 		return fail(op.status, "%zu bytes at %llu are not inside key %#llx", len, (unsigned long long)key_off,
+			    (unsigned long long)key);
+	case -EAGAIN:
+		return fail(op.status, "key %#llx faults there: what it names cannot be moved as things are",
 			    (unsigned long long)key);
 	case -EPIPE:
 		return fail(

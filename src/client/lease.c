@@ -196,10 +196,7 @@ int client_lease_fault(struct lh_lease *lease, uint64_t off, uint64_t len, bool 
 
 int client_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len)
 {
-	struct lh_fs *fs = lease_session(lease);
-	union proto_body body = {.file_range = {.handle = lease->head.file->handle, .range = {off, len}}};
-	struct call call;
-	uint64_t boot = 0;
+	uint64_t size = UINT64_MAX;
 	int err;
 
 	if (lease->mode != PROTO_WRITE)
@@ -207,29 +204,20 @@ int client_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len)
 	if (!range_covers(lease->window, (struct range){off, off + len}))
 		return fail(-ERANGE, "commit: %llu bytes at %llu are not inside the lease", (unsigned long long)len,
 			    (unsigned long long)off);
-	call_init(&call);
-	err = conn_call(fs->conn, &call, PROTO_LEASE_COMMIT, client_flags(fs), &body);
-	if (!err) {
-		boot = call.reply.committed.boot;
-		lock_take(&lease->lock);
-		lease->size = call.reply.committed.size;
-		lease->changes++;
-		lock_drop(&lease->lock);
-	}
-	call_fini(&call);
-	/* L29. A session does not outlive its server in this version, so a restart shows as -ENOTCONN before this does.
-	 */
-	if (!err && boot != fs->welcome.boot)
-		return fail(
-		    -EIO,
-		    "commit: the server restarted since the write; %llu bytes at %llu may be lost, write them again",
-		    (unsigned long long)len, (unsigned long long)off);
+	err = client_commit(lease->head.file, (struct range){off, off + len}, &size);
+	if (size == UINT64_MAX)
+		return err;
+	lock_take(&lease->lock);
+	lease->size = size;
+	lease->changes++;
+	lock_drop(&lease->lock);
 	return err;
 }
 
 int client_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 {
 	out->mode = lease->mode == PROTO_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ;
+	out->flags = lease->flags & LH_LEASE_FAULTING;
 	out->off = lease->window.start;
 	out->len = lease->window.end - lease->window.start;
 	out->faults = atomic_load(&lease->faults);

@@ -259,10 +259,32 @@ static void revoked(struct lh_fs *fs, struct grant *g, const struct proto_recall
 	client_lease_sweep(lease);
 }
 
+/* Caller holds both locks. What flies over r will land in vain. */
+static void flights_cut(struct lh_lease *lease, struct range r)
+{
+	struct flight *f;
+
+	TAILQ_FOREACH (f, &lease->flying, in_lease) {
+		if (range_overlaps(f->range, r))
+			f->cut = range_empty(f->cut) ? r : (struct range){min_u64(f->cut.start, r.start), RANGE_MAX};
+	}
+}
+
+/* A truncate takes away what lies in the range: nothing there is to be committed, or the file would grow again. */
+static bool notice_cuts(const struct proto_recall *r)
+{
+	static const char truncate[] = "truncate";
+
+	return r->kind == PROTO_STOP && r->reason_text.len == strlen(truncate) &&
+	       memcmp(r->reason_text.bytes, truncate, strlen(truncate)) == 0;
+}
+
 static const char *event_notice(struct lh_fs *fs, bool force, const struct proto_recall *r)
 {
+	struct range gone = notice_cuts(r) ? (struct range){r->range.off, RANGE_MAX} : (struct range){0, 0};
 	struct grant *g = client_grant_find(fs, r->lease);
 	struct lh_lease *lease;
+	struct lh_file *file;
 
 	if (!g) {
 		if (!force)
@@ -272,12 +294,16 @@ static const char *event_notice(struct lh_fs *fs, bool force, const struct proto
 	g->seq = r->seq > g->seq ? r->seq : g->seq;
 	/* The lease lives as long as its grants are in the table, which the session's lock guards. */
 	lease = g->lease;
+	file = lease->head.file;
 	lock_take(&lease->lock);
+	flights_cut(lease, gone);
 	if (force)
 		revoked(fs, g, r);
 	else
 		recalled(fs, g, r);
 	lock_drop(&lease->lock);
+	if (!range_empty(gone))
+		client_dirty_cut(file, gone);
 	return NULL;
 }
 

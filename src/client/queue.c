@@ -47,6 +47,8 @@ static void slot_landed(struct data_op *o)
 {
 	struct slot *s = (struct slot *)o;
 
+	if (s->dir == FABRIC_OP_WRITE && o->op.status == 0)
+		client_dirty_add(s->lease->head.file, s->flight.range, s->flight.restarts);
 	client_flight_end(s->lease, &s->flight);
 }
 
@@ -114,7 +116,9 @@ static bool slot_look(struct slot *s)
 						.buf = s->buf,
 						.len = s->len,
 						.dir = s->dir};
-		s->flight = (struct flight){.range = {s->off, s->off + s->len}, .queued = true};
+		s->flight = (struct flight){.range = {s->off, s->off + s->len},
+					    .restarts = client_restarts(lease_session(lease)),
+					    .queued = true};
 		TAILQ_INSERT_TAIL(&lease->flying, &s->flight, in_lease);
 	}
 	lock_drop(&lease->lock);
