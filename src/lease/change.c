@@ -96,19 +96,3 @@ int lease_change(struct lease_session *s, uint64_t lease, const struct lease_cha
 	free(fresh);
 	return err;
 }
-
-int lease_handle_of(struct lease_session *s, uint64_t lease, uint64_t *handle)
-{
-	struct lease_shard *sh = shard_of_lease(s->arbiter, lease);
-	const struct lease *l;
-	int err = -ESTALE;
-
-	lock_take(&sh->lock);
-	l = number_find(&sh->leases, lease);
-	if (l && l->session == s) {
-		*handle = l->handle;
-		err = 0;
-	}
-	lock_drop(&sh->lock);
-	return err;
-}

@@ -205,8 +205,6 @@ void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good);
 void lease_interrupt_below(struct lease_session *s, uint64_t tag);
 /* In a tag: `for_good` does not end these waits (what an administrator began is finished without him). */
 #define LEASE_TAG_STAYS (1ull << 63)
-/* The handle that this session holds the lease by. -ESTALE: it holds no such lease. */
-int lease_handle_of(struct lease_session *s, uint64_t lease, uint64_t *handle);
 /*
  * L23: the mode of a lease, and whether it denies changes, become others at once; its seq rises. Under INODE exclusive,
  * with the layout fit for the mode (that is the fs's); its own pins must be drained (lease_own_drain) before and placed

@@ -90,6 +90,7 @@ int call_is_administrator(struct call *c, bool *out);
 	X(lease_release)                                                                                               \
 	X(lease_commit)                                                                                                \
 	X(lease_fault)                                                                                                 \
+	X(cancel)                                                                                                      \
 	X(ping)
 #define X(name) int call_##name(struct call *c);
 CALLS(X)

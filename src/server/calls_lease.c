@@ -46,7 +46,11 @@ int call_lease_get(struct call *c)
 				     .handle_number = in->handle,
 				     .deadline_ns = in->deadline_ns,
 				     .nowait = !c->may_wait || c->who.nowait,
-				     .faulting = in->flags & PROTO_LEASE_FAULTING};
+				     .exclusive = in->flags & PROTO_LEASE_EXCLUSIVE,
+				     .faulting = in->flags & PROTO_LEASE_FAULTING,
+				     .max_age_ns = in->max_age_ns,
+				     .client = s->client,
+				     .reclaim = in->flags & PROTO_LEASE_RECLAIM};
 	struct fs_pin describe;
 	struct fs_lease lease;
 	struct fs_handle *fh;
@@ -55,6 +59,8 @@ int call_lease_get(struct call *c)
 
 	if (in->mode == PROTO_WRITE && s->read_only)
 		return fail(-EROFS, "lease: this session was opened read-only");
+	if (args.reclaim && !args.exclusive)
+		return fail(-EINVAL, "lease: only an EXCLUSIVE lease can be reclaimed");
 	if (!c->may_wait && in->range.len > GRANT_INLINE)
 		return CALL_LATER;
 	err = handle_get(s, in->handle, &fh);

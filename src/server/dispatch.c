@@ -29,6 +29,7 @@ struct entry {
 #define COOL_OFF_NS (100 * NS_PER_MS)
 static const struct entry entries[TYPES] = {
     [PROTO_PING] = {call_ping, INLINE, false},
+    [PROTO_CANCEL] = {call_cancel, INLINE, false},
     [PROTO_FS_SYNC] = {call_fs_sync, WORKER, false},
     [PROTO_FS_STAT] = {call_fs_stat, WORKER, false},
     [PROTO_FS_LEASES] = {call_fs_leases, WORKER, false},
@@ -85,10 +86,22 @@ static const struct entry entries[TYPES] = {
     [PROTO_LEASE_FAULT] = {call_lease_fault, WORKER, false},
 };
 
+/* Messages of the protocol that this server has no call for. */
+static int call_absent(struct call *c)
+{
+	return fail(-EOPNOTSUPP, "%s: this server does not have it", proto_type_name(c->header->type));
+}
+static const struct entry absent = {call_absent, INLINE, false};
+
+static const struct entry *entry_of(const struct proto_header *h)
+{
+	return entries[h->type].call ? &entries[h->type] : &absent;
+}
+
 /* P18: what must always get through is not counted. */
 static bool is_counted(unsigned type)
 {
-	return type != PROTO_LEASE_RELEASE && type != PROTO_PING;
+	return type != PROTO_LEASE_RELEASE && type != PROTO_PING && type != PROTO_CANCEL;
 }
 
 void call_answering(struct call *c)
@@ -110,6 +123,26 @@ const char *call_path(struct call *c, unsigned which, struct proto_str s)
 int call_ping(struct call *c)
 {
 	return 0;
+}
+
+/* What was sent before it counts, whether it waits already or not (P65). Without a number: all of that. */
+int call_cancel(struct call *c)
+{
+	uint64_t request = c->in->cancel.request;
+
+	if (request)
+		lease_interrupt(c->session->leases, request, false);
+	else
+		lease_interrupt_below(c->session->leases, c->header->seq);
+	return 0;
+}
+
+/* P39: an administrator's work on the pool does not end with him. */
+static uint64_t tag_of(const struct proto_header *h)
+{
+	bool stays = h->type == PROTO_FS_RESIZE || h->type == PROTO_FS_EVACUATE;
+
+	return h->seq | (stays ? LEASE_TAG_STAYS : 0);
 }
 
 static void answer(struct call *c, int result)
@@ -154,7 +187,8 @@ static void call_init(struct call *c, struct session *s, const struct proto_head
 	c->header = h;
 	c->in = in;
 	memset(&c->out, 0, sizeof(c->out));
-	c->who = (struct fs_caller){.cred = s->cred, .session = s->leases, .nowait = h->flags & PROTO_NOWAIT};
+	c->who = (struct fs_caller){
+	    .cred = s->cred, .session = s->leases, .nowait = h->flags & PROTO_NOWAIT, .tag = tag_of(h)};
 	c->counted = is_counted(h->type);
 	c->scratch = NULL;
 }
@@ -187,7 +221,7 @@ static void job_run(struct job *job)
 	if (!atomic_load(&s->gone)) {
 		call_init(&c, s, &job->header, &in);
 		c.may_wait = true;
-		run(&c, &entries[job->header.type]);
+		run(&c, entry_of(&job->header));
 	}
 	if (reserved) {
 		atomic_fetch_sub(&s->reserved, reserved);
@@ -276,11 +310,10 @@ static bool run_here(struct call *c, const struct entry *e)
 enum dispatch_result dispatch(struct session *s, const struct proto_header *h, union proto_body *body,
 			      const uint8_t *message, bool owned)
 {
-	const struct entry *e = &entries[h->type];
+	const struct entry *e = entry_of(h);
 	enum where where = e->where;
 	struct call c;
 
-	assert(e->call);
 	if (is_counted(h->type) && atomic_fetch_add(&s->outstanding, 1) >= s->server->limits.outstanding_max)
 		return DISPATCH_FULL;
 	/* A wide WRITE lease may have gigabytes to flush when it is given back. */

@@ -240,7 +240,9 @@ int pin_announce(struct pin *p, const struct proto_header *request, const struct
 					 .mode = p->mode,
 					 .range = {lease->range.start, lease->range.end - lease->range.start},
 					 .size = lease->size,
-					 .flags = p->fh ? PROTO_LEASE_FAULTING : 0,
+					 .flags = (p->fh ? PROTO_LEASE_FAULTING : 0) |
+						  (lease->exclusive_left_ns ? PROTO_LEASE_EXCLUSIVE : 0),
+					 .exclusive_left_ns = lease->exclusive_left_ns,
 					 .runs = {.host = wire, .count = n}};
 	len = proto_encode(&h, &body, b->bytes, cap);
 	assert(len > 0);

@@ -409,6 +409,8 @@ void session_end(struct session *s, enum proto_bye_reason reason, const char *te
 	if (fd >= 0)
 		close_gently(fd, s->server->scratch);
 	if (had_leases) {
+		/* Nobody is waiting any more for what its requests wait for. */
+		lease_interrupt(s->leases, 0, true);
 		s->end_job = (struct job){.session = s, .run = end_run};
 		if (workers_submit(s->server->lane, &s->end_job, 0) == 0)
 			return;
