@@ -450,6 +450,186 @@ struct lh_completion {
 /* Waits for at least min completions (at most what is outstanding), returns up to max. */
 LH_API int lh_queue_wait(struct lh_queue *q, unsigned min, struct lh_completion *out, unsigned max);
 
+/* ---- pins: devices of this process
+ * ------------------------------------------------------------------------------------------- */
+
+/*
+ * A pin lets a device reach the memory of a file until the filesystem takes it back: a DMA engine, a GPU, a NIC's
+ * memory region, a ring of the kernel. Whoever has one writes the callbacks of struct lh_pin_device, once;
+ * examples/device.c is a whole one. In process only: remote files are -EOPNOTSUPP for all of this section (nobody gives
+ * an untrusted process the pool itself).
+ */
+struct lh_pin; /* a device's hold on a byte range of an open file; ends with the file (L24) */
+
+/* Some bytes of the file and where they are now. Whole blocks. */
+struct lh_pin_run {
+	uint64_t off, len; /* of the file */
+	void *addr;        /* in this process; of a READ pin too it can be written, and must not be */
+	int fd;            /* the pool's memory, for a device that maps it for itself: fd_off is its offset there */
+	uint32_t reserved;
+	uint64_t fd_off;
+};
+/* What the device may have written of the range that it let go, so that it is flushed (L28). len 0: nothing. */
+struct lh_pin_receipt {
+	uint64_t off, len; /* of the file; starts as the whole range of a WRITE pin */
+};
+/*
+ * A kind of device. Callbacks come from any thread, with locks of the filesystem held: they must not call the library,
+ * nor wait for anything that does. Those of one pin never overlap.
+ */
+struct lh_pin_device {
+	uint32_t size;
+	uint32_t reserved;
+	const char *name; /* for listings (lh_lease_info.pin): "mapping", "io_uring"; at most 31 bytes */
+	/*
+	 * The runs are reachable from now on. Called for bytes that are not attached: first by lh_pin_get, after a
+	 * recall by lh_pin_fault, and after a change of this very session that moved blocks (L5). What of [off, off +
+	 * len) no run covers are holes (READ: zeroes), or to be got by lh_pin_fault first (WRITE). An error, with
+	 * nothing attached, becomes the result of the call that asked; in the last case it leaves the bytes detached.
+	 */
+	int (*attach)(void *ctx, uint64_t off, uint64_t len, const struct lh_pin_run *runs, unsigned count);
+	/*
+	 * When this returns, the device provably does not touch the range any more, also not with what was in flight.
+	 * Whole blocks inside one attached run or hole; the rest of that run stays reachable. Cannot fail; the shorter
+	 * the better, as somebody waits.
+	 */
+	void (*detach)(void *ctx, uint64_t off, uint64_t len, struct lh_pin_receipt *out);
+	/* All is detached and nothing will be called any more; the handle is dead. From lh_pin_release or
+	 * lh_file_close, without locks. May be NULL. */
+	void (*gone)(void *ctx);
+};
+/* The fields of lh_lease_options; LH_LEASE_MANUAL and LH_LEASE_FAULTING are -EINVAL: the library detaches at once on a
+ * recall. */
+struct lh_pin_options {
+	uint32_t size;
+	uint32_t flags; /* LH_LEASE_READ or _WRITE; _NOWAIT, _NOW, _EXCLUSIVE */
+	uint64_t deadline_ns;
+	uint64_t max_age_ns;
+};
+/*
+ * A lease on [off, off + len), rounded out to whole blocks, and the device attached to it. READ is cut at the end of
+ * file; WRITE may lie beyond it (the size grows at commit). `device` and what it points to are copied, ctx is the
+ * caller's until gone(). Errors as lh_lease_get, and those of attach().
+ */
+LH_API int lh_pin_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_pin_options *opt,
+		      const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
+/* Bytes that were detached are got anew and attached: 0 when all of the range is. -ENODATA: READ beyond the end. */
+LH_API int lh_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len);
+/* As lh_lease_commit. LH_PIN_INSIDE: of what is beyond the end of file nothing, so that the size never grows. */
+#define LH_PIN_INSIDE 1u
+LH_API int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len, unsigned flags);
+struct lh_pin_state {
+	uint32_t size;
+	uint32_t mode; /* LH_LEASE_READ or LH_LEASE_WRITE */
+	uint64_t off, len;
+	uint64_t attached; /* bytes that the device reaches now, holes included */
+	uint64_t attaches, detaches, faults, recalls;
+};
+LH_API int lh_pin_state(struct lh_pin *pin, struct lh_pin_state *out);
+/* Detaches, calls gone(), frees the handle. NULL is allowed. */
+LH_API int lh_pin_release(struct lh_pin *pin);
+
+/*
+ * mmap of a file: pointers that the filesystem may move at any time (L31). Instead of
+ *	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off);
+ * it is
+ *	err = lh_map(file, off, len, PROT_READ | PROT_WRITE, &p);
+ * Access faults pages in, up to 2 MiB at once; a move takes them away and the next access finds them at the new place;
+ * beyond the end of file, and where there is no space or no memory behind, it is SIGBUS. Never grows the file.
+ * off is a multiple of the block size; the address has the same place inside 2 MiB as off. PROT_READ, or PROT_READ |
+ * PROT_WRITE, as the file was opened (-EACCES). On hugetlbfs pools: whole 2 MiB of file only that lie in one aligned
+ * huge page, else -EOPNOTSUPP, or SIGBUS when they were moved since. The mapping ends with its file (L24): SIGBUS then.
+ *
+ * How: a SIGSEGV handler, installed by the first lh_map; faults elsewhere go to the handler that was there. Who
+ *installs one later must call the previous one. Threads that use mappings must not block SIGSEGV. After fork() the
+ *child has no mappings. System calls given such pointers return EFAULT where pages are not there: lh_map_touch first,
+ *and try again. As buffers of the read and write calls of this library they are fine; as other arguments of it they are
+ *not. -ENOMEM no address space, -ENFILE too many mappings.
+ */
+LH_API int lh_map(struct lh_file *file, uint64_t off, uint64_t len, int prot, void **out);
+/* All of a mapping. No thread may use it any more. */
+LH_API int lh_unmap(void *addr);
+/* Faults the pages in now, for writing or reading. -EFAULT: not all of it is in one mapping; -ENODATA beyond the end of
+ * file; -EACCES; what a fault ran into otherwise. They may go again at any time. */
+LH_API int lh_map_touch(void *addr, size_t len, bool write);
+/* msync: what was stored in the range is durable on return, as by lh_lease_commit, but the size never grows. */
+LH_API int lh_map_sync(void *addr, size_t len);
+struct lh_map_stat {
+	uint32_t size;
+	uint32_t reserved;
+	uint64_t mappings, faults, pages, pages_taken; /* faults: signals; taken: by moves and other changes */
+	uint64_t pieces;                               /* leases behind all mappings now */
+};
+/* Of all mappings of this process. */
+LH_API int lh_map_stat(struct lh_map_stat *out);
+
+/*
+ * io_uring with files of Leasehold as fixed buffers: disk (or socket) to file and back without a copy by the CPU of
+ * this process. The kernel pins fixed buffers for long; on a recall the ring cancels what is in flight, waits for it,
+ * takes the buffer back, and does what was cut again at the new place, unseen (L15). One thread at a time calls the
+ * functions of a ring. -EOPNOTSUPP: built without liburing; -EPERM, -ENOSYS: the system does not allow io_uring.
+ */
+struct lh_uring;
+struct lh_uring_buffer;
+/* depth: operations at once, 1 to 4096. */
+LH_API int lh_uring_new(struct lh_fs *fs, unsigned depth, struct lh_uring **out);
+/* Waits for what is outstanding. Its buffers must be released before. NULL is allowed. */
+LH_API void lh_uring_free(struct lh_uring *ring);
+/*
+ * Instead of io_uring_register_buffers: [off, off + len) of the file; LH_LEASE_READ: the file is written elsewhere
+ * (lh_uring_write), LH_LEASE_WRITE: it is filled (lh_uring_read). On pools whose memory the kernel does not pin (plain
+ * files on a disk) the same calls work without fixed buffers: lh_uring_fixed says which.
+ */
+LH_API int lh_uring_register(struct lh_uring *ring, struct lh_file *file, uint64_t off, uint64_t len, uint32_t mode,
+			     struct lh_uring_buffer **out);
+LH_API bool lh_uring_fixed(const struct lh_uring_buffer *buf);
+/* Its operations must be complete. NULL is allowed. */
+LH_API int lh_uring_unregister(struct lh_uring_buffer *buf);
+/* Reads len bytes of fd at fd_off (UINT64_MAX: at its own position) into the file at off, which lies in the buffer.
+ * -EBUSY: depth reached. */
+LH_API int lh_uring_read(struct lh_uring_buffer *buf, int fd, uint64_t fd_off, uint64_t off, uint32_t len,
+			 void *cookie);
+/* Writes the file's bytes at off to fd. */
+LH_API int lh_uring_write(struct lh_uring_buffer *buf, int fd, uint64_t fd_off, uint64_t off, uint32_t len,
+			  void *cookie);
+/*
+ * Waits for at least min completions (at most what is outstanding), returns up to max. Results as of read(2) and
+ * write(2): fewer bytes than asked only at an end of file or of a device. -ENODATA: a READ buffer's bytes were cut off
+ * the file.
+ */
+LH_API int lh_uring_wait(struct lh_uring *ring, unsigned min, struct lh_completion *out, unsigned max);
+/* lh_lease_commit of what was filled. */
+LH_API int lh_uring_commit(struct lh_uring_buffer *buf, uint64_t off, uint64_t len);
+
+/*
+ * Memory regions of an application's own protection domain. Instead of ibv_reg_mr(pd, addr, len, access) it is
+ * lh_verbs_reg_mr(pd, file, off, len, access, &mr): one region for every run, deregistered before the memory goes
+ * elsewhere (deregistering is the barrier: what comes later fails at the NIC). Access with IBV_ACCESS_LOCAL_WRITE or
+ * _REMOTE_WRITE or _REMOTE_ATOMIC needs a file open for writing. Uses the process's libibverbs; -EOPNOTSUPP: built
+ * without its headers, or none is loaded.
+ */
+struct ibv_pd;
+struct lh_verbs_mr;
+LH_API int lh_verbs_reg_mr(struct ibv_pd *pd, struct lh_file *file, uint64_t off, uint64_t len, int access,
+			   struct lh_verbs_mr **out);
+struct lh_verbs_run {
+	uint64_t off, len; /* of the file, from the byte that was asked for on */
+	void *addr;        /* what work requests and remote peers give as address */
+	uint32_t lkey, rkey;
+	uint64_t generation; /* of the whole region: rises with every change, so that a user of the keys can ask */
+};
+/*
+ * The keys for the byte at off: got anew when they were taken away. They are good until the generation rises; a work
+ * request that fails then is posted again with those of now. -ENODATA: beyond the end, or a hole of a region for
+ * reading.
+ */
+LH_API int lh_verbs_lookup(struct lh_verbs_mr *mr, uint64_t off, struct lh_verbs_run *out);
+LH_API uint64_t lh_verbs_generation(const struct lh_verbs_mr *mr);
+/* lh_lease_commit of what a NIC has written. */
+LH_API int lh_verbs_commit(struct lh_verbs_mr *mr, uint64_t off, uint64_t len);
+/* Instead of ibv_dereg_mr. NULL is allowed. */
+LH_API int lh_verbs_dereg_mr(struct lh_verbs_mr *mr);
+
 /* ---- recalls as events
  * --------------------------------------------------------------------------------------------------- */
 

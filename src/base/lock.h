@@ -13,6 +13,7 @@
 
 /* Outermost first. */
 #define LOCK_RANKS(X)                                                                                                  \
+	X(MAPPING, "pointers into files: which pieces of a mapping are there")                                         \
 	X(CLIENT, "a client session: its tables of calls, handles and cached leases")                                  \
 	X(SESSION, "server: one client connection and its handle table")                                               \
 	X(RENAME, "fs: moves of directories, one at a time")                                                           \
@@ -23,6 +24,7 @@
 	X(LEASE, "arbiter: leases and gates of one object")                                                            \
 	X(LEDGER, "arbiter: sessions, lease numbers, timers")                                                          \
 	X(PIN, "pins of one lease: which keys stand for which runs")                                                   \
+	X(DEVICE, "what one device reaches, under its pin")                                                            \
 	X(ALLOC, "free space of one group")                                                                            \
 	X(JOURNAL, "the log's head")                                                                                   \
 	X(FABRIC, "keys and completions of one peer")                                                                  \

@@ -358,6 +358,8 @@ int fs_open_ino(struct fs *fs, const struct fs_caller *who, uint64_t ino, int64_
  * Needs no lease. -EBADF unless open for writing.
  */
 int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len);
+/* The same without what lies beyond the end of file: the size stays. */
+int fs_commit_inside(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len);
 /* The memory of a run that place() was given, for exposing it. Writable view; len must be inside the run. */
 void *fs_run_window(struct fs *fs, const struct fs_run *run);
 /* Flushes bytes that a device wrote (a receipt's dirty hull) without any lock; for drain callbacks. */

@@ -186,14 +186,18 @@ int fs_sync_all(struct fs *fs)
 	return sync_all(fs, true);
 }
 
-/* Under INODE exclusive, which store_gap may drop: then everything is looked at again. */
-static int commit_locked(struct store *gap, uint64_t off, uint64_t end)
+/* Under INODE exclusive, which store_gap may drop: then everything is looked at again. inside: the size stays. */
+static int commit_locked(struct store *gap, uint64_t off, uint64_t end, bool inside)
 {
 	struct inode *i = gap->inode;
 	struct inode_attr attr;
 	bool record;
 	int err;
 
+	if (inside)
+		end = min_u64(end, i->attr.size);
+	if (off >= end)
+		return 0;
 	do {
 		gap->dropped = false;
 		err = off > i->attr.size ? store_gap(gap, off) : 0;
@@ -214,7 +218,7 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end)
 	return err;
 }
 
-int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
+static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, bool inside)
 {
 	struct gate gate = {0};
 	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate, .promised = true};
@@ -232,7 +236,7 @@ int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, ui
 		return 0;
 	do {
 		rwlock_take_write(&h->inode->lock);
-		err = commit_locked(&gap, off, end);
+		err = commit_locked(&gap, off, end, inside);
 		rwlock_drop(&h->inode->lock);
 	} while (walk_made_room(h->fs, err, &tries));
 	gate_end(&gate);
@@ -240,4 +244,14 @@ int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, ui
 		return err;
 	pool_fence(h->fs->pool);
 	return journal_sync(h->fs->journal);
+}
+
+int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
+{
+	return commit(h, who, off, len, false);
+}
+
+int fs_commit_inside(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
+{
+	return commit(h, who, off, len, true);
 }

@@ -86,4 +86,9 @@ const struct lh_backend local_backend = {
     .fs_limits = local_fs_limits,
     .fs_resize = local_fs_resize,
     .fs_evacuate = local_fs_evacuate,
+    .pin_get = local_pin_get,
+    .pin_fault = local_pin_fault,
+    .pin_commit = local_pin_commit,
+    .pin_state = local_pin_state,
+    .pin_release = local_pin_release,
 };

@@ -25,6 +25,7 @@ int local_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode
 	file->append = (flags & O_APPEND) != 0;
 	file->number = atomic_fetch_add(&fs->serial, 1);
 	TAILQ_INIT(&file->leases);
+	TAILQ_INIT(&file->pins);
 	/* O_DIRECTORY is for directories only, and they are opened by lh_dir_open. */
 	err = fs_fstat(file->handle, &attr);
 	if (!err && !S_ISREG(attr.mode))
@@ -50,6 +51,7 @@ int local_file_close(struct lh_file *file)
 	if (file == NULL)
 		return 0;
 	fs = file->fs;
+	devices_release(file);
 	for (;;) {
 		lock_take(&fs->table);
 		lease = TAILQ_FIRST(&file->leases);

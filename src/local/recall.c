@@ -82,6 +82,8 @@ static void on_recall(void *ctx, const struct lease_recall *r)
 			event_push(fs, p->lease, LH_EVENT_RECALL, r);
 		else if (!range_empty(r->range))
 			pending_add(fs, p, r->range);
+	} else {
+		device_recalled(fs, r);
 	}
 	lock_drop(&fs->table);
 }

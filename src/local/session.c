@@ -147,6 +147,7 @@ int local_open(const char *where, const struct lh_open_options *opt, struct lh_f
 	err = local_healer_start(fs);
 	if (err)
 		goto close_session;
+	devices_init(fs);
 	*out = fs;
 	return 0;
 
@@ -180,6 +181,7 @@ int local_close(struct lh_fs *fs)
 	if (served)
 		return fail(-EBUSY, "%s: a server still runs on it; stop it first", fs->pool->name);
 	local_healer_stop(fs);
+	devices_fini(fs);
 	lease_session_close(fs->session);
 	assert(RB_EMPTY(&fs->parts));
 	err = fs_unmount(fs->fs);
