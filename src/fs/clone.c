@@ -279,14 +279,16 @@ static int clone_gap(struct clone *c)
 static int clone_locked(struct clone *c)
 {
 	int err = c->done ? 0 : c->check(c);
+	int src, dst;
 
 	if (err)
 		return err;
 	if (c->blocks == 0)
 		return 0;
-	if (!layout_free(&c->src_gate, c->src, &c->src_need, c->who) ||
-	    !layout_free(&c->dst_gate, c->dst, &c->dst_need, c->who))
-		return NEED_GATE;
+	src = layout_check(&c->src_gate, c->src, &c->src_need, c->who);
+	dst = layout_check(&c->dst_gate, c->dst, &c->dst_need, c->who);
+	/* A denial on one side before the other is broken for nothing. */
+	err = src < 0 || dst == 0 ? src : dst;
 	while (!err && c->done < c->blocks)
 		err = clone_batch(c);
 	return err;

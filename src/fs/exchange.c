@@ -175,10 +175,13 @@ static int exchange_locked(struct exchange *x)
 
 	if (err || x->len == 0)
 		return err;
-	for (unsigned k = 0; k < 2; k++) {
-		if (!layout_free(&x->side[k].gate, x->side[k].inode, &x->side[k].need, x->who))
-			return NEED_GATE;
+	for (unsigned k = 0; k < 2 && err >= 0; k++) {
+		int found = layout_check(&x->side[k].gate, x->side[k].inode, &x->side[k].need, x->who);
+
+		err = found ? found : err;
 	}
+	if (err)
+		return err;
 	err = exchange_charge(x);
 	if (!err)
 		err = exchange_prepare(x);

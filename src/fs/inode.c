@@ -200,13 +200,13 @@ void orphans_reclaim(struct fs *fs)
  */
 static bool reclaim(struct fs *fs, struct inode *i)
 {
-	struct gate_need need = {RANGE_ALL, LEASE_ANY_MODE, LEASE_FOR_RECLAIM, LEASE_STOP};
+	struct gate_need need = {RANGE_ALL, LEASE_ALL, LEASE_FOR_RECLAIM, LEASE_STOP};
 	struct fs_caller nobody = {0};
 	struct gate gate = {0};
 	unsigned tries = 0;
 	int err = 0;
 
-	if (lease_busy(&i->anchor) && lease_conflicts(&i->anchor, RANGE_ALL, LEASE_ANY_MODE, NULL))
+	if (lease_busy(&i->anchor) && lease_conflicts(&i->anchor, RANGE_ALL, LEASE_ALL, NULL) == 1)
 		err = gate_break(&gate, fs, i, &need, &nobody);
 	if (!err) {
 		do {

@@ -157,7 +157,9 @@ ssize_t fs_read(struct fs_handle *h, const struct fs_caller *who, void *buf, siz
 	if (unlikely(len > SSIZE_MAX))
 		len = SSIZE_MAX;
 	rwlock_take_read(&i->lock);
-	if (off >= i->attr.size)
+	if (unlikely(i->gone))
+		err = inode_stale(i);
+	if (err || off >= i->attr.size)
 		len = 0;
 	else
 		len = min_u64(len, i->attr.size - off);
@@ -176,7 +178,7 @@ static bool write_in_place(struct fs *fs, struct inode *i, const struct fs_calle
 {
 	struct extent e;
 
-	if (i->may_share || i->remapped || off > i->attr.size || len > i->attr.size - off || len == 0)
+	if (i->may_share || i->remapped || i->gone || off > i->attr.size || len > i->attr.size - off || len == 0)
 		return false;
 	if (mode_after_write(&i->attr, &who->cred) != i->attr.mode)
 		return false;

@@ -10,13 +10,40 @@
 #include "fs/limit.h"
 #include "fs/pin.h"
 
-bool layout_free(const struct gate *g, struct inode *i, const struct gate_need *need, const struct fs_caller *who)
+int inode_stale(const struct inode *i)
 {
+	if (likely(!i->gone))
+		return 0;
+	return fail(-ESTALE, "inode %llu was unlinked and its blocks were wanted back: it is gone",
+		    (unsigned long long)ino_of(i));
+}
+
+int layout_denied(const struct inode *i, struct range range, int err)
+{
+	const char *whose =
+	    "an EXCLUSIVE lease of somebody else denies changes of its layout: it has to be released first, "
+	    "or its age to end, or an administrator to revoke it";
+
+	if (err != -ETXTBSY && err != -EDEADLK)
+		return err;
+	if (err == -EDEADLK)
+		whose = "your own EXCLUSIVE lease denies changes of its layout: release it or change it first";
+	return fail(err, "inode %llu, bytes %llu to %llu: %s", (unsigned long long)ino_of(i),
+		    (unsigned long long)range.start, (unsigned long long)range.end, whose);
+}
+
+int layout_check(const struct gate *g, struct inode *i, const struct gate_need *need, const struct fs_caller *who)
+{
+	int found;
+
+	if (unlikely(i->gone))
+		return inode_stale(i);
 	if (likely(!lease_busy(&i->anchor)))
-		return true;
+		return 0;
 	if (g->brk && range_covers(g->range, need->range) && (need->modes & ~g->modes) == 0)
-		return true;
-	return !lease_conflicts(&i->anchor, need->range, need->modes, who->session);
+		return 0;
+	found = lease_conflicts(&i->anchor, need->range, need->modes, who->session);
+	return found > 0 ? NEED_GATE : layout_denied(i, need->range, found);
 }
 
 static int break_start(struct fs *fs, struct inode *i, const struct gate_need *need, const struct fs_caller *who,
@@ -28,9 +55,10 @@ static int break_start(struct fs *fs, struct inode *i, const struct gate_need *n
 					.reason = need->reason,
 					.kind = need->kind,
 					.owner = who->session,
-					.deadline_ns = who->deadline_ns};
+					.deadline_ns = who->deadline_ns,
+					.tag = who->tag};
 
-	return lease_break_start(fs->arbiter, &args, out);
+	return layout_denied(i, need->range, lease_break_start(fs->arbiter, &args, out));
 }
 
 static void gate_take(struct gate *g, struct lease_break *b, const struct gate_need *need)
@@ -42,6 +70,15 @@ static void gate_take(struct gate *g, struct lease_break *b, const struct gate_n
 static int would_block(void)
 {
 	return fail(-EWOULDBLOCK, "others hold leases on the range; they have been asked to release it: try again");
+}
+
+/* L9: the recalls go on for the caller who tries again. Denied, or out of memory, or nobody will: the gate opens. */
+static void break_leave(struct lease_break *b, int err)
+{
+	if (err == -EWOULDBLOCK)
+		lease_break_detach(b);
+	else
+		lease_break_end(b);
 }
 
 int gate_break(struct gate *g, struct fs *fs, struct inode *i, const struct gate_need *need,
@@ -69,14 +106,14 @@ int gate_break_two(struct fs *fs, const struct gate_side side[2], const struct f
 	for (unsigned k = 0; k < 2; k++) {
 		if (!brk[k])
 			continue;
-		if (err) {
-			lease_break_detach(brk[k]);
-			continue;
-		}
-		lease_break_wait(brk[k]);
-		gate_take(side[k].gate, brk[k], side[k].need);
+		if (!err)
+			err = lease_break_wait(brk[k]);
+		if (!err)
+			gate_take(side[k].gate, brk[k], side[k].need);
+		else
+			break_leave(brk[k], err);
 	}
-	return err;
+	return err == -EINTR ? fail(-EINTR, "the wait for others' leases was ended; nothing has changed") : err;
 }
 
 void gate_end(struct gate *g)

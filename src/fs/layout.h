@@ -3,13 +3,13 @@
  * The protocol of every operation that changes a layout (docs/design.md, decision 3), with no lock held while waiting:
  *
  *   again:  INODE exclusive; look what has to change
- *           layout_free()?   no: drop INODE; gate_break() waits for the holders and keeps the gate closed; again
+ *           layout_check()?  NEED_GATE: drop INODE; gate_break() waits for the holders and keeps the gate closed; again
  *           change_begin()   the caller's own pins are drained (L5); receipt (L13)
  *           record, then memory, then blocks back to the allocator with the receipt
  *           change_end()     the caller's own pins are placed anew
  *           drop INODE; gate_end()
  *
- * A file that nobody leases pays one load in layout_free and one in change_begin (L3). Grants happen under INODE too,
+ * A file that nobody leases pays one load in layout_check and one in change_begin (L3). Grants happen under INODE too,
  * so that "nobody leases it" stays true while it is held exclusively.
  */
 #ifndef LH_FS_LAYOUT_H
@@ -32,10 +32,24 @@ struct gate {
 	unsigned modes;
 };
 
-/* Under INODE exclusive: nobody but the caller's session holds what the change needs gone. */
-bool layout_free(const struct gate *g, struct inode *i, const struct gate_need *need, const struct fs_caller *who);
-/* No lock held. 0: the range is free as long as the gate is; -EWOULDBLOCK (L9); -ENOMEM. An older gate of g opens
- * after. */
+/* What the locked half of an operation returns to have its gate closed; no errno (-EAGAIN is -EWOULDBLOCK, an answer).
+ */
+#define NEED_GATE 1
+
+/*
+ * Under INODE exclusive. 0: nobody but the caller's session holds what the change needs gone. NEED_GATE: somebody does.
+ * -ETXTBSY, -EDEADLK: another's lease, or the caller's own, denies the change (L22). -ESTALE: the file was reclaimed
+ * while it was open.
+ */
+int layout_check(const struct gate *g, struct inode *i, const struct gate_need *need, const struct fs_caller *who);
+/* The sentence for what lease_conflicts and breaks return; other errors, and 0, as they are. */
+int layout_denied(const struct inode *i, struct range range, int err);
+/* Under INODE: -ESTALE when it was reclaimed while it was open (fs_mount_options.orphan_limit_ns). */
+int inode_stale(const struct inode *i);
+/*
+ * No lock held. 0: the range is free as long as the gate is; -EWOULDBLOCK (L9); -ENOMEM; -EINTR: the caller's waits
+ * were ended, the gate is open again; -ETXTBSY, -EDEADLK as layout_check. An older gate of g opens after.
+ */
 int gate_break(struct gate *g, struct fs *fs, struct inode *i, const struct gate_need *need,
 	       const struct fs_caller *who);
 /* For two files at once (clone): both breaks start before either is waited for. Either need may be NULL. */
@@ -47,10 +61,6 @@ struct gate_side {
 int gate_break_two(struct fs *fs, const struct gate_side side[2], const struct fs_caller *who);
 void gate_end(struct gate *g);
 
-/* What the locked half of an operation returns to have its gate closed; no errno (-EAGAIN is -EWOULDBLOCK, an answer).
- */
-#define NEED_GATE 1
-
 struct change {
 	struct fs *fs;
 	struct inode *inode;
@@ -58,7 +68,7 @@ struct change {
 	struct lease_session *owner; /* NULL: no own leases there */
 	struct drained gone;
 };
-/* Under INODE exclusive, after layout_free() said yes for all modes. -ENOMEM: nothing was drained. */
+/* Under INODE exclusive, after layout_check() said yes for all modes. -ENOMEM: nothing was drained. */
 int change_begin(struct change *c, struct fs *fs, struct inode *i, struct range range, const struct fs_caller *who);
 /* Also after a failure, and for one that never began (zeroes). */
 void change_end(struct change *c);
@@ -106,11 +116,12 @@ struct store {
 	const uint8_t *src; /* DATA: the byte for pos */
 	uint64_t pos, end;
 	enum store_kind kind;
-	bool append;   /* DATA: pos is where the file ends when the first byte is written */
-	bool started;  /* something was done */
-	bool dropped;  /* INODE was dropped and taken again */
-	bool promised; /* the copy of a shared block behind the end of file may use the reserve: a commit must not fail
-			*/
+	bool append;    /* DATA: pos is where the file ends when the first byte is written */
+	bool started;   /* something was done */
+	bool dropped;   /* INODE was dropped and taken again */
+	unsigned spare; /* LEASE_OWN_EXCLUSIVE: the caller's own leases deny nothing (one of them is being changed) */
+	bool promised;  /* the copy of a shared block behind the end of file may use the reserve: a commit must not fail
+			 */
 };
 /* INODE exclusive is held on entry and on return, and may be dropped between (for a break). */
 int store_run(struct store *s);
@@ -126,6 +137,20 @@ int store_gap(struct store *s, uint64_t up_to);
  * tail_stale. POOL_MSYNC: not before the cut is durable, so it is always remembered there.
  */
 int store_tail(struct fs *fs, struct inode *i);
+
+/* --- layout_lease.c ----------------------------------------------------------------------------------------------- */
+
+/* L17: what a handle and a session may lease. */
+int lease_check_args(const struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *a);
+/* Under INODE. L22: -EPERM. */
+int lease_may_deny(const struct inode *i, const struct fs_caller *who, const struct fs_lease_args *a);
+/*
+ * L27: INODE exclusive is held on entry and on return, and may be dropped between: whole blocks are fit for a direct
+ * writer. Of `like`: fs, inode, who, gate, which is open on return, spare. -EAGAIN: a snapshot is about to be taken.
+ */
+int lease_fit_write(const struct store *like, struct range range);
+/* No lock held: waits until a grant on the range may be tried again. -EAGAIN: the caller does not wait; -EINTR. */
+int lease_wait(struct fs_handle *h, const struct fs_caller *who, struct range range);
 
 /* --- truncate.c --------------------------------------------------------------------------------------------------- */
 

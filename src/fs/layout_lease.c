@@ -54,13 +54,15 @@ int pin_place(void *wrap, uint64_t lease, uint32_t seq, enum lease_mode mode, st
 	return w->pin.place(w->pin.pin, lease, seq, mode, range, runs, count);
 }
 
+/* No errno: a break came between grant and attach. */
+#define GRANT_AGAIN 2
+
 struct grant {
 	struct fs *fs;
 	struct inode *inode;
 	const struct fs_caller *who;
 	const struct fs_lease_args *args;
 	struct range range; /* whole blocks */
-	struct gate gate;
 	struct fs_lease *out;
 };
 
@@ -87,7 +89,7 @@ static uint64_t runs_bytes(const struct fs_run *runs, unsigned count)
 	return sum;
 }
 
-/* Under INODE, after the grant: place and attach. -ESTALE: the lease was recalled meanwhile. */
+/* Under INODE, after the grant: place and attach. GRANT_AGAIN: the lease was recalled meanwhile. */
 static int grant_pin(struct grant *g, struct range range, const struct lease_grant *lease)
 {
 	const struct fs_lease_args *a = g->args;
@@ -104,11 +106,20 @@ static int grant_pin(struct grant *g, struct range range, const struct lease_gra
 		err = lease_pin_attach(g->fs->arbiter, lease->lease, &pin_wrap_ops, wrap, runs_bytes(runs, count));
 		if (err)
 			a->pin->ops->drain(a->pin->pin, range);
+		if (err == -ESTALE)
+			err = GRANT_AGAIN;
 	}
 	if (err)
 		free(wrap);
 	free(runs);
 	return err;
+}
+
+int lease_may_deny(const struct inode *i, const struct fs_caller *who, const struct fs_lease_args *a)
+{
+	if (!a->exclusive || who->cred.uid == 0 || who->cred.uid == i->attr.uid)
+		return 0;
+	return fail(-EPERM, "an EXCLUSIVE lease is for the file's owner and for root");
 }
 
 /* Under INODE, the layout is fit. */
@@ -120,14 +131,21 @@ static int grant_now(struct grant *g, struct range range)
 					.range = range,
 					.mode = g->args->mode,
 					.deadline_ns = g->args->deadline_ns,
+					.exclusive = g->args->exclusive,
+					.max_age_ns = g->args->max_age_ns,
 					.faulting = g->args->faulting};
+	struct lease_info info;
 	struct lease_grant lease;
-	int err = lease_grant(g->fs->arbiter, &args, &lease);
+	int err = lease_may_deny(g->inode, g->who, g->args);
 
+	if (!err)
+		err = lease_grant(g->fs->arbiter, &args, &lease);
 	if (err)
 		return err;
 	*g->out =
 	    (struct fs_lease){.lease = lease.lease, .seq = lease.seq, .range = range, .size = g->inode->attr.size};
+	if (g->args->exclusive && !lease_look(g->who->session, lease.lease, &info))
+		g->out->exclusive_left_ns = info.exclusive_left_ns;
 	if (g->args->pin)
 		err = grant_pin(g, range, &lease);
 	if (err)
@@ -135,41 +153,46 @@ static int grant_now(struct grant *g, struct range range)
 	return err;
 }
 
-static int grant_write(struct grant *g)
+int lease_fit_write(const struct store *like, struct range range)
 {
+	struct inode *i = like->inode;
+	struct fs *fs = like->fs;
+	uint64_t missing = layout_missing(i, block_of(range.start), block_of(range.end));
 	struct store s;
-	struct range range;
-	uint64_t missing;
-	int err;
+	int err = freeze_grants_held(fs) ? -EAGAIN : limit_fits(fs, i, missing);
 
-	rwlock_take_write(&g->inode->lock);
-	missing = layout_missing(g->inode, block_of(g->range.start), block_of(g->range.end));
-	err = freeze_grants_held(g->fs) ? -EAGAIN : limit_fits(g->fs, g->inode, missing);
-	if (!err && missing > alloc_avail_blocks(g->fs->alloc))
+	if (!err && missing > alloc_avail_blocks(fs->alloc))
 		err = fail(-ENOSPC, "not enough free space for a WRITE lease on %llu bytes",
-			   (unsigned long long)(g->range.end - g->range.start));
-	if (err) {
-		rwlock_drop(&g->inode->lock);
+			   (unsigned long long)(range.end - range.start));
+	if (err)
 		return err;
-	}
 	do {
-		s = (struct store){.fs = g->fs,
-				   .inode = g->inode,
-				   .who = g->who,
-				   .gate = &g->gate,
-				   .pos = g->range.start,
-				   .end = g->range.end,
-				   .kind = STORE_LEASE};
+		s = *like;
+		s.kind = STORE_LEASE;
+		s.pos = range.start;
+		s.end = range.end;
+		s.dropped = false;
 		err = store_run(&s);
 	} while (!err && s.dropped);
 	/* Our own gate must not keep our own grant waiting; nothing can come between while INODE is held. */
-	gate_end(&g->gate);
+	gate_end(like->gate);
+	if (!err && i->tail_stale && range_overlaps(range, block_range(block_of(i->attr.size), 1)))
+		err = store_tail(fs, i);
+	return err;
+}
+
+static int grant_write(struct grant *g)
+{
+	struct gate gate = {0};
+	const struct store like = {.fs = g->fs, .inode = g->inode, .who = g->who, .gate = &gate};
+	int err;
+
+	rwlock_take_write(&g->inode->lock);
+	err = lease_may_deny(g->inode, g->who, g->args);
 	if (!err)
-		err = grant_range(g, &range);
-	if (!err && g->inode->tail_stale && range_overlaps(range, block_range(block_of(g->inode->attr.size), 1)))
-		err = store_tail(g->fs, g->inode);
+		err = lease_fit_write(&like, g->range);
 	if (!err)
-		err = grant_now(g, range);
+		err = grant_now(g, g->range);
 	rwlock_drop(&g->inode->lock);
 	return err;
 }
@@ -181,7 +204,9 @@ static int grant_read(struct grant *g)
 	int err;
 
 	rwlock_take_read(&g->inode->lock);
-	err = grant_range(g, &range);
+	err = inode_stale(g->inode);
+	if (!err)
+		err = grant_range(g, &range);
 	expose = !err && !g->args->faulting && layout_has_unwritten(g->inode, range);
 	if (!err && !expose)
 		err = grant_now(g, range);
@@ -189,7 +214,9 @@ static int grant_read(struct grant *g)
 	if (!expose)
 		return err;
 	rwlock_take_write(&g->inode->lock);
-	err = grant_range(g, &range);
+	err = inode_stale(g->inode);
+	if (!err)
+		err = grant_range(g, &range);
 	if (!err)
 		err = layout_expose(g->fs, g->inode, range);
 	if (!err)
@@ -198,7 +225,7 @@ static int grant_read(struct grant *g)
 	return err;
 }
 
-static int grant_check(struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *a)
+int lease_check_args(const struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *a)
 {
 	if (h->inode->type != DT_REG)
 		return fail(-EINVAL, "leases are for regular files");
@@ -210,11 +237,28 @@ static int grant_check(struct fs_handle *h, const struct fs_caller *who, const s
 		return fail(-EBADF, "a READ lease needs a handle that is open for reading");
 	if (a->mode == LEASE_WRITE && !h->writable)
 		return fail(-EBADF, "a WRITE lease needs a handle that is open for writing");
+	return 0;
+}
+
+static int grant_check(const struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *a)
+{
+	int err = lease_check_args(h, who, a);
+
+	if (err)
+		return err;
 	if (range_empty(a->range))
 		return fail(-EINVAL, "the range of a lease cannot be empty");
 	if (a->mode == LEASE_WRITE && a->range.end > FS_SIZE_MAX - LH_BLOCK_SIZE)
 		return fail(-EFBIG, "the range of a WRITE lease ends beyond the longest file");
 	return 0;
+}
+
+int lease_wait(struct fs_handle *h, const struct fs_caller *who, struct range range)
+{
+	if (who->nowait)
+		return fail(-EAGAIN, "the layout of the range is being changed: try again");
+	freeze_wait_grants(h->fs);
+	return lease_gate_wait(h->fs->arbiter, &h->inode->anchor, range, UINT64_MAX, who->session, who->tag);
 }
 
 int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *args,
@@ -235,15 +279,11 @@ int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct 
 	g.range = (struct range){round_down_u64(args->range.start, LH_BLOCK_SIZE), round_up_u64(last, LH_BLOCK_SIZE)};
 	for (;;) {
 		err = args->mode == LEASE_WRITE ? grant_write(&g) : grant_read(&g);
-		if (err == -ESTALE)
-			continue;
-		if (err != -EAGAIN)
+		if (err == -EAGAIN)
+			err = lease_wait(h, g.who, g.range);
+		else if (err != GRANT_AGAIN)
 			return err;
-		if (g.who->nowait)
-			return fail(-EAGAIN, "the layout of the range is being changed: try again");
-		freeze_wait_grants(h->fs);
-		err = lease_gate_wait(h->fs->arbiter, &h->inode->anchor, g.range, UINT64_MAX, who->session, who->tag);
-		if (err)
+		if (err < 0)
 			return err;
 	}
 }

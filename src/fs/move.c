@@ -378,9 +378,8 @@ int move_batch(struct move *m)
 	err = plan(m);
 	if (err || m->count == 0)
 		return err;
-	m->need = (struct gate_need){plan_range(m), LEASE_ANY_MODE, LEASE_FOR_RELOCATE, LEASE_DRAIN};
-	if (!layout_free(m->gate, i, &m->need, m->who))
-		err = NEED_GATE;
+	m->need = (struct gate_need){plan_range(m), MOVE_MODES, LEASE_FOR_RELOCATE, LEASE_DRAIN};
+	err = layout_check(m->gate, i, &m->need, m->who);
 	if (!err)
 		err = extmap_reserve(&i->map, m->count);
 	if (!err)

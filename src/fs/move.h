@@ -43,6 +43,8 @@ int sweep_all(struct sweep *s);
 void sweep_fini(struct sweep *s);
 
 #define MOVE_PARTS 32u
+/* L1: a relocation takes EXCLUSIVE leases too: it is how memory that fails is saved. */
+#define MOVE_MODES (LEASE_ANY_MODE | LEASE_EXCLUSIVE)
 
 struct move {
 	struct fs *fs;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "fs/layout.h"
 #include "fs/limit.h"
 #include "fs/namespace.h"
 #include "fs/acl.h"
@@ -180,6 +181,39 @@ int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int fl
 	return 0;
 }
 
+int fs_open_ino(struct fs *fs, const struct fs_caller *who, uint64_t ino, int64_t btime_ns, int flags,
+		struct fs_handle **out)
+{
+	struct fs_handle *h;
+	struct inode *i;
+	int err = 0;
+
+	if (flags & ~(O_ACCMODE | O_APPEND) || (flags & O_ACCMODE) == O_ACCMODE)
+		return fail(-EINVAL, "open flags 0%o are not supported when a file is opened by its number", flags);
+	h = malloc(sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	i = itable_get(fs, ino);
+	if (i) {
+		/* Numbers are not used again; the time tells one pool's file from another's. */
+		rwlock_take_read(&i->lock);
+		if (i->gone || i->attr.btime_ns != btime_ns)
+			err = -ESTALE;
+		rwlock_drop(&i->lock);
+		err = err ? err : open_check(fs, i, &who->cred, flags);
+	}
+	if (!i || err) {
+		free(h);
+		inode_put(fs, i);
+		return i && err != -ESTALE
+			   ? err
+			   : fail(-ESTALE, "inode %llu: there is no such file any more", (unsigned long long)ino);
+	}
+	handle_set(h, fs, i, flags);
+	*out = h;
+	return 0;
+}
+
 void fs_close(struct fs_handle *h, struct lease_session *session, uint64_t handle_number)
 {
 	struct fs *fs = h->fs;
@@ -225,8 +259,16 @@ int fs_stat(struct fs *fs, const struct fs_caller *who, const char *path, bool f
 
 int fs_fstat(struct fs_handle *h, struct fs_attr *out)
 {
-	stat_inode(h->inode, out);
-	return 0;
+	struct inode *i = h->inode;
+	int err;
+
+	rwlock_take_read(&i->lock);
+	/* A directory without a name is no more than its attributes; a file's blocks have been given to others. */
+	err = i->type == DT_REG ? inode_stale(i) : 0;
+	if (!err)
+		inode_attr_read(i, out);
+	rwlock_drop(&i->lock);
+	return err;
 }
 
 /* The access ACL as it will be after a chmod; *out NULL: there is none. -ENOMEM. */

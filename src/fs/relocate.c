@@ -19,11 +19,8 @@ static int move_range(struct move *m, const struct gate_need *whole, uint64_t *m
 	m->gate = &gate;
 	while (!err && m->next < m->end) {
 		rwlock_take_write(&m->inode->lock);
-		if (m->inode->gone)
-			err = -ESTALE;
-		else if (!layout_free(&gate, m->inode, whole, m->who))
-			err = NEED_GATE;
-		else
+		err = layout_check(&gate, m->inode, whole, m->who);
+		if (!err)
 			err = move_batch(m);
 		rwlock_drop(&m->inode->lock);
 		if (!err)
@@ -41,7 +38,7 @@ static int move_range(struct move *m, const struct gate_need *whole, uint64_t *m
 int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, uint64_t *moved_blocks)
 {
 	struct inode *i = h->inode;
-	struct gate_need need = {.modes = LEASE_ANY_MODE, .reason = LEASE_FOR_RELOCATE, .kind = LEASE_DRAIN};
+	struct gate_need need = {.modes = MOVE_MODES, .reason = LEASE_FOR_RELOCATE, .kind = LEASE_DRAIN};
 	struct move m = {.fs = h->fs, .inode = i, .who = who, .next = block_of(off)};
 	uint64_t end_byte;
 	uint64_t moved = 0;
@@ -126,7 +123,7 @@ static int set_aside(struct fs *fs, uint64_t blocks, uint64_t most, struct run *
 
 static int defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t pieces, uint64_t blocks)
 {
-	struct gate_need need = {RANGE_ALL, LEASE_ANY_MODE, LEASE_FOR_RELOCATE, LEASE_DRAIN};
+	struct gate_need need = {RANGE_ALL, MOVE_MODES, LEASE_FOR_RELOCATE, LEASE_DRAIN};
 	struct move m = {.fs = h->fs, .inode = h->inode, .who = who, .end = BLOCKS_END};
 	uint64_t most = min_u64(pieces - 1, DEFRAG_RUNS), moved = 0;
 	struct run *runs = malloc(most * sizeof(*runs));

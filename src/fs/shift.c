@@ -147,7 +147,9 @@ int shift_range(struct fs_handle *h, const struct fs_caller *who, uint64_t off, 
 		rwlock_take_write(&i->lock);
 		err = shift_check(&s);
 		if (!err)
-			err = layout_free(&gate, i, &need, who) ? shift_change(&s) : NEED_GATE;
+			err = layout_check(&gate, i, &need, who);
+		if (!err)
+			err = shift_change(&s);
 		rwlock_drop(&i->lock);
 	} while (change_again(&again, &need, &tries, &err));
 	gate_end(&gate);

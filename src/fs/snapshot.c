@@ -80,14 +80,15 @@ static int conflict_note(struct snap *s, struct inode *i)
 static int member_look(void *ctx, struct inode *i)
 {
 	struct snap *s = ctx;
+	int found;
 
 	if (s->who->cred.uid != 0 && s->who->cred.uid != i->attr.uid)
 		return fail(-EPERM, "inode %llu in the tree belongs to somebody else: only root may take this snapshot",
 			    (unsigned long long)ino_of(i));
-	if (i->type != DT_REG || likely(!lease_busy(&i->anchor)) ||
-	    !lease_conflicts(&i->anchor, RANGE_ALL, LEASE_WRITE, s->who->session))
+	if (i->type != DT_REG || likely(!lease_busy(&i->anchor)))
 		return 0;
-	return conflict_note(s, i);
+	found = lease_conflicts(&i->anchor, RANGE_ALL, LEASE_WRITE, s->who->session);
+	return found > 0 ? conflict_note(s, i) : layout_denied(i, RANGE_ALL, found);
 }
 
 static enum tree_do dir_look(void *ctx, const struct inode *i)
@@ -578,9 +579,11 @@ static int gates_break(struct snap *s)
 						.reason = LEASE_FOR_CLONE_SOURCE,
 						.kind = LEASE_DRAIN,
 						.owner = s->who->session,
-						.deadline_ns = first ? s->who->deadline_ns : LEASE_DEADLINE_NOW};
+						.deadline_ns = first ? s->who->deadline_ns : LEASE_DEADLINE_NOW,
+						.tag = s->who->tag};
 
 		err = lease_break_start(s->fs->arbiter, &args, &s->gates[k].brk);
+		err = layout_denied(s->gates[k].inode, RANGE_ALL, err);
 	}
 	for (unsigned k = s->gates_waited; !err && s->who->nowait && k < s->gate_count; k++) {
 		if (!lease_break_done(s->gates[k].brk))
@@ -588,11 +591,12 @@ static int gates_break(struct snap *s)
 						 "them: try again");
 	}
 	for (unsigned k = s->gates_waited; k < s->gate_count; k++) {
-		if (err && s->gates[k].brk) {
+		if (err == -EWOULDBLOCK && s->gates[k].brk) {
 			lease_break_detach(s->gates[k].brk);
 			s->gates[k].brk = NULL;
 		} else if (!err) {
-			lease_break_wait(s->gates[k].brk);
+			/* After -EINTR, as after every other error, gates_open opens them. */
+			err = lease_break_wait(s->gates[k].brk);
 		}
 	}
 	s->gates_waited = s->gate_count;

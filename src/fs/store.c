@@ -168,12 +168,12 @@ static int take_blocks(struct batch *b, enum part_kind kind, const struct extent
 	return 0;
 }
 
-static void need_set(struct batch *b, enum part_kind kind, const struct extent *e)
+static struct gate_need need_of(const struct store *s, enum part_kind kind, const struct extent *e)
 {
-	enum lease_reason copies = b->s->kind == STORE_UNSHARE ? LEASE_FOR_UNSHARE : LEASE_FOR_COPY_ON_WRITE;
+	enum lease_reason copies = s->kind == STORE_UNSHARE ? LEASE_FOR_UNSHARE : LEASE_FOR_COPY_ON_WRITE;
 
-	b->need = (struct gate_need){block_range(e->off, e->blocks), LEASE_ANY_MODE,
-				     kind == PART_COPY ? copies : LEASE_FOR_ALLOCATE, LEASE_DRAIN};
+	return (struct gate_need){block_range(e->off, e->blocks), LEASE_ANY_MODE | s->spare,
+				  kind == PART_COPY ? copies : LEASE_FOR_ALLOCATE, LEASE_DRAIN};
 }
 
 /* 0 and whether to go on; NEED_GATE: others must be broken first. */
@@ -204,10 +204,11 @@ static int plan_one(struct batch *b, uint64_t end, bool *more)
 	case PART_COPY:
 		break;
 	}
-	need_set(b, kind, &e);
-	if (!layout_free(s->gate, s->inode, &b->need, s->who)) {
+	b->need = need_of(s, kind, &e);
+	err = layout_check(s->gate, s->inode, &b->need, s->who);
+	if (err) {
 		*more = false;
-		return b->count ? 0 : NEED_GATE;
+		return b->count ? 0 : err;
 	}
 	err = take_blocks(b, kind, &e);
 	*more = !err && !lease_busy(&s->inode->anchor);
@@ -442,7 +443,7 @@ static int wait_for_others(struct store *s, const struct gate_need *need)
 	err = gate_break(s->gate, s->fs, s->inode, need, s->who);
 	rwlock_take_write(&s->inode->lock);
 	s->dropped = true;
-	return err;
+	return err ? err : inode_stale(s->inode);
 }
 
 static int run_batch(struct store *s)
@@ -470,23 +471,28 @@ static int run_batch(struct store *s)
 	return 0;
 }
 
-/* The hull of what changes for a write of [first, end) while others lease it. Empty: nothing does. */
-static struct range append_conflicts(const struct store *s, uint64_t first, uint64_t end)
+/*
+ * The hull of what changes in [first, end) while others lease it; empty: nothing does. -ETXTBSY, -EDEADLK: some of it
+ * may not change.
+ */
+static int conflicts(const struct store *s, uint64_t first, uint64_t end, struct range *hull)
 {
-	struct range hull = {RANGE_MAX, 0};
-
+	*hull = (struct range){RANGE_MAX, 0};
 	for (uint64_t b = first; b < end;) {
 		struct extent e;
 		enum part_kind kind = look(s, b, end, &e);
-		struct gate_need need = {block_range(e.off, e.blocks), LEASE_ANY_MODE, LEASE_FOR_ALLOCATE, LEASE_DRAIN};
+		struct gate_need need = need_of(s, kind, &e);
+		int found = kind < PART_FILL ? 0 : layout_check(s->gate, s->inode, &need, s->who);
 
+		if (found < 0)
+			return found;
 		b = e.off + e.blocks;
-		if (kind < PART_FILL || layout_free(s->gate, s->inode, &need, s->who))
+		if (!found)
 			continue;
-		hull.start = min_u64(hull.start, need.range.start);
-		hull.end = need.range.end;
+		hull->start = min_u64(hull->start, need.range.start);
+		hull->end = need.range.end;
 	}
-	return hull;
+	return 0;
 }
 
 /*
@@ -507,9 +513,9 @@ static int append_begin(struct store *s)
 		s->end = min_u64(len, FS_SIZE_MAX - s->pos) + s->pos;
 		if (!lease_busy(&s->inode->anchor))
 			return 0;
-		hull = append_conflicts(s, block_of(s->pos), block_up(s->end));
-		if (range_empty(hull))
-			return 0;
+		err = conflicts(s, block_of(s->pos), block_up(s->end), &hull);
+		if (err || range_empty(hull))
+			return err;
 		err = wait_for_others(s, &(struct gate_need){hull, LEASE_ANY_MODE, LEASE_FOR_ALLOCATE, LEASE_DRAIN});
 	}
 	return err;
@@ -517,12 +523,16 @@ static int append_begin(struct store *s)
 
 int store_run(struct store *s)
 {
-	int err = 0;
+	struct range hull;
+	int err = inode_stale(s->inode);
 
 	if (s->end > FS_SIZE_MAX)
 		return fail(-EFBIG, "a file cannot be longer than %llu bytes", (unsigned long long)FS_SIZE_MAX);
-	if (s->append)
+	if (!err && s->append)
 		err = append_begin(s);
+	/* A denied part (L22) is found before anything is done to the others. */
+	else if (!err && unlikely(lease_busy(&s->inode->anchor)) && s->pos < s->end)
+		err = conflicts(s, block_of(s->pos), block_up(s->end), &hull);
 	while (!err && s->pos < s->end) {
 		if (s->kind == STORE_DATA && s->pos > s->inode->attr.size) {
 			bool before = s->dropped;

@@ -90,8 +90,9 @@ static int truncate_locked(struct store *s, uint64_t size, struct gate_need *nee
 		return err;
 	*need = (struct gate_need){{size, RANGE_MAX}, LEASE_ANY_MODE, LEASE_FOR_TRUNCATE, LEASE_STOP};
 	cut = size < i->attr.size || (size == i->attr.size && has_blocks(i, block_up(size), BLOCKS_END));
-	if (cut && !layout_free(s->gate, i, need, s->who))
-		return NEED_GATE;
+	err = cut ? layout_check(s->gate, i, need, s->who) : inode_stale(i);
+	if (err)
+		return err;
 	attr = attr_changed(i, s->who);
 	attr.size = size;
 	err = unmap(s->fs, i, s->who, &attr, block_up(size), cut ? BLOCKS_END : 0);
@@ -154,8 +155,9 @@ static int punch_locked(struct store *s, struct range r, struct gate_need *need)
 	int err;
 
 	need->range = block_range(block_of(r.start), block_up(r.end) - block_of(r.start));
-	if (!layout_free(s->gate, i, need, s->who))
-		return NEED_GATE;
+	err = layout_check(s->gate, i, need, s->who);
+	if (err)
+		return err;
 	s->dropped = false;
 	if (first > end) {
 		err = store_zeroes(s, r.start, r.end);

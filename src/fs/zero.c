@@ -202,7 +202,8 @@ static int zero_locked(struct zero *z)
 	err = zero_prepare(z);
 	if (err || s->dropped)
 		return err;
-	if (lease_busy(&i->anchor) && lease_conflicts(&i->anchor, blocks, LEASE_ANY_MODE, NULL)) {
+	/* Also where somebody denies changes: bytes are none. */
+	if (lease_busy(&i->anchor) && lease_conflicts(&i->anchor, blocks, LEASE_ANY_MODE, NULL) != 0) {
 		err = store_zeroes(s, z->off, z->end);
 		return err || s->dropped ? err : range_attr(s->fs, i, s->who, z->keep_size ? 0 : z->end);
 	}

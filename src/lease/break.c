@@ -161,11 +161,6 @@ static int break_arm(struct lease_break *b, struct lease_asker asker, struct not
 	return 0;
 }
 
-static struct lease_asker asker_of(const struct lease_session *s)
-{
-	return s ? (struct lease_asker){s->id, s->who.uid, s->who.pid} : (struct lease_asker){0};
-}
-
 static uint64_t break_limit(const struct lease_arbiter *a, uint64_t asked)
 {
 	if (asked == 0)
@@ -196,7 +191,7 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	struct notices notices;
 	int err;
 
-	if (range_empty(args->range) || (args->modes & LEASE_ANY_MODE) == 0 || (args->modes & ~(unsigned)LEASE_ALL))
+	if (range_empty(args->range) || (args->modes & LEASE_ANY_MODE) == 0 || (args->modes & ~(LEASE_ALL | LEASE_OWN_EXCLUSIVE)))
 		return -EINVAL;
 	b = malloc(sizeof(*b));
 	if (!b)

@@ -130,6 +130,22 @@ int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct ran
 	return err;
 }
 
+/* L18: from the first pin that reaches bytes on. A faulting lease holds no memory in its place. Holds LEASE. */
+static int pin_charge(struct lease *l, uint64_t bytes)
+{
+	const struct piece *p;
+	uint64_t sum = 0;
+	int err;
+
+	if (l->charged || l->faulting || bytes == 0)
+		return 0;
+	LIST_FOREACH (p, &l->pieces, of_lease)
+		sum += p->range.end - p->range.start;
+	err = account_bytes_take(l->session, sum);
+	l->charged = err == 0;
+	return err;
+}
+
 int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin,
 		     uint64_t bytes)
 {
@@ -140,16 +156,15 @@ int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease
 
 	if (!mine)
 		return -ENOMEM;
-	*mine = (struct lease_pin){.ops = ops, .pin = pin, .bytes = bytes};
+	*mine = (struct lease_pin){.ops = ops, .pin = pin};
 	lock_take(&sh->lock);
 	l = number_find(&sh->leases, lease);
 	if (l && l->state == LEASE_GRANTED && l->seq == LEASE_SEQ_FIRST) {
-		if (l->faulting)
-			mine->bytes = 0; /* it holds no memory in its place */
-		mine->next = l->pins;
-		l->pins = mine;
-		sh->counts.pinned_bytes += mine->bytes;
-		err = 0;
+		err = pin_charge(l, bytes);
+		if (!err) {
+			mine->next = l->pins;
+			l->pins = mine;
+		}
 	}
 	lock_drop(&sh->lock);
 	if (err)
@@ -179,9 +194,9 @@ int object_conflicts(const struct lease_object *o, struct range range, unsigned 
 		if (!(l->mode & modes))
 			continue;
 		if (may_deny && deny_left(l, now) > 0) {
-			if (own)
+			if (own && !(modes & LEASE_OWN_EXCLUSIVE))
 				return -EDEADLK;
-			denied = true;
+			denied |= !own;
 		}
 		if (!own && (!l->faulting || (modes & LEASE_FAULTING)))
 			busy = true;

@@ -39,6 +39,8 @@ enum lease_mode { LEASE_READ = 1, LEASE_WRITE = 2 };
  */
 #define LEASE_EXCLUSIVE 4u
 #define LEASE_FAULTING  8u
+/* The owner's own leases deny it nothing: it is about to change one of them (L23). Others' do. */
+#define LEASE_OWN_EXCLUSIVE 16u
 #define LEASE_ANY_MODE  (LEASE_READ | LEASE_WRITE)
 #define LEASE_ALL       (LEASE_ANY_MODE | LEASE_EXCLUSIVE | LEASE_FAULTING)
 
@@ -225,8 +227,9 @@ int lease_change(struct lease_session *s, uint64_t lease, const struct lease_cha
  * (lease_own_drain) since, that is, seq is still the grant's. Then the consumer takes back what it prepared; -ENOMEM
  * too. First attach, then let the device in: a key that works before the attach may outlive the receipt (I3). From the
  * attach on drain may be called at any moment, also before the first key exists; the consumer must not open what was
- * drained. Between grant and attach hold INODE (shared), or the blocks may have moved (then the attach fails). bytes is
- * the charge until the lease ends (stats, listings).
+ * drained. Between grant and attach hold INODE (shared), or the blocks may have moved (then the attach fails).
+ * The first pin whose bytes are not 0 (what it reaches) charges all that the lease covers to its uid, piece by piece until
+ * each is drained: over a limit -EDQUOT, over RLIMIT_MEMLOCK -ENOMEM, with a sentence, and nothing is attached.
  */
 int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin,
 		     uint64_t bytes);
@@ -354,12 +357,19 @@ enum lease_limit_kind { LEASE_LIMIT_UID, LEASE_LIMIT_DEFAULT, LEASE_LIMIT_POOL }
 struct lease_limit {
 	enum lease_limit_kind kind;
 	uint32_t uid; /* LEASE_LIMIT_UID */
+	bool none; /* set: takes it away; get: there is none, bytes and leases are UINT64_MAX */
 	uint64_t bytes, leases;
 	uint64_t bytes_used, leases_used; /* out */
 };
+/* 0, -ENOMEM. */
 int lease_limit_set(struct lease_arbiter *a, const struct lease_limit *limit);
 /* Fills what is used too. */
 void lease_limit_get(struct lease_arbiter *a, struct lease_limit *limit);
+/* Every uid that has sessions or a limit of its own (none: it has not; then bytes and leases are the default's, if that
+ * applies), with what it uses. Without locks. 0, -ENOMEM. */
+int lease_accounts(struct lease_arbiter *a, void (*each)(void *ctx, const struct lease_limit *used), void *ctx);
+/* For tests, while no other thread is at work here: whether what is charged is the sum over the live pins (I5). */
+bool lease_ledger_holds(struct lease_arbiter *a);
 
 struct lease_session_info {
 	uint64_t session;
@@ -397,6 +407,9 @@ unsigned lease_audit_read(struct lease_arbiter *a, uint64_t *cursor, struct leas
  */
 int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,
 		 const char *asked_by);
+/* The same; the audit says whose session asked (NULL: none), and its words. */
+int lease_revoke_for(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,
+		     const struct lease_session *asker, const char *asked_by);
 /*
  * L36: no more grants; revokes all with LEASE_FOR_UNMOUNT after at most deadline_ns of notice (0: at once); returns
  * when all are drained.
