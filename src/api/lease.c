@@ -4,7 +4,8 @@
 #include "api/check.h"
 
 #define LEASE_MODES (LH_LEASE_READ | LH_LEASE_WRITE)
-#define LEASE_FLAGS (LEASE_MODES | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW | LH_LEASE_FAULTING)
+#define LEASE_FLAGS                                                                                                    \
+	(LEASE_MODES | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW | LH_LEASE_EXCLUSIVE | LH_LEASE_FAULTING)
 
 /* Without a mode it is READ. */
 static int check_options(struct lh_lease_options *o, const char *call)
@@ -17,6 +18,8 @@ static int check_options(struct lh_lease_options *o, const char *call)
 		return fail(-EINVAL, "%s: LH_LEASE_READ and LH_LEASE_WRITE at once; get one lease for each", call);
 	if (mode == 0)
 		o->flags |= LH_LEASE_READ;
+	if (o->max_age_ns > API_NS_MAX)
+		return fail(-EINVAL, "%s: the age is longer than a year; it is in nanoseconds", call);
 	if (o->deadline_ns > API_NS_MAX)
 		return fail(-EINVAL, "%s: the deadline is longer than a year; it is in nanoseconds", call);
 	return 0;

@@ -12,12 +12,20 @@ static void local_set_nowait(struct lh_fs *fs, bool nowait)
 	atomic_store(&fs->nowait, nowait);
 }
 
+static void local_interrupt(struct lh_fs *fs)
+{
+	/* First the mark: whoever is woken by the end of an interrupted call sees it. */
+	atomic_fetch_add(&fs->interrupts, 1);
+	lease_interrupt(fs->session, 0, false);
+}
+
 const struct lh_backend local_backend = {
     .name = "local",
     .fs_close = local_close,
     .fs_sync = local_sync,
     .fs_stat = local_fs_stat,
     .fs_set_nowait = local_set_nowait,
+    .fs_interrupt = local_interrupt,
     .fs_leases = local_fs_leases,
     .fs_revoke = local_fs_revoke,
     .fs_lease_stats = local_fs_lease_stats,
@@ -62,6 +70,7 @@ const struct lh_backend local_backend = {
     .file_extents = local_file_extents,
     .lease_get = local_lease_get,
     .lease_release = local_lease_release,
+    .lease_change = local_lease_change,
     .lease_read = local_lease_read,
     .lease_write = local_lease_write,
     .lease_commit = local_lease_commit,

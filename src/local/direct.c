@@ -93,15 +93,17 @@ static ssize_t piece_try(struct lh_lease *lease, char *buf, size_t len, uint64_t
 static int piece_fault(struct lh_lease *lease, uint64_t off, size_t len, enum fabric_dir dir)
 {
 	struct range range = {off, off + min_u64(len, LOCAL_PIECE_MAX)};
+	/* Not the lease's, which may change now. */
+	enum lease_mode mode = dir == FABRIC_OP_WRITE ? LEASE_WRITE : LEASE_READ;
 	uint64_t changes, size = 0;
 	int err;
 
-	assert(lease->by_place && (dir == FABRIC_OP_WRITE) == (lease->mode == LEASE_WRITE));
+	assert(lease->by_place);
 	atomic_fetch_add(&lease->faults, 1);
 	lock_take(&lease->lock);
 	changes = lease->changes;
 	lock_drop(&lease->lock);
-	err = fs_lease_fault(lease->head.file->handle, local_who(lease->fs), lease->mode, range, &size);
+	err = fs_lease_fault(lease->head.file->handle, local_who(lease->fs), mode, range, &size);
 	if (err || dir == FABRIC_OP_WRITE)
 		return err;
 	lock_take(&lease->lock);

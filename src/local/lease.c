@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #define LEASE_FLAGS                                                                                                    \
-	(LH_LEASE_READ | LH_LEASE_WRITE | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW | LH_LEASE_FAULTING)
+	(LH_LEASE_READ | LH_LEASE_WRITE | LH_LEASE_NOWAIT | LH_LEASE_MANUAL | LH_LEASE_NOW | LH_LEASE_EXCLUSIVE |      \
+	 LH_LEASE_FAULTING)
 
 static int options_check(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt)
 {
@@ -44,6 +46,8 @@ static struct lh_lease *lease_new(struct lh_file *file, struct range range, cons
 	lease->fs = file->fs;
 	lease->mode = flags & LH_LEASE_WRITE ? LEASE_WRITE : LEASE_READ;
 	lease->manual = (flags & LH_LEASE_MANUAL) != 0;
+	lease->exclusive = (flags & LH_LEASE_EXCLUSIVE) != 0;
+	lease->max_age_ns = opt != NULL ? opt->max_age_ns : 0;
 	lease->by_place = (flags & LH_LEASE_FAULTING) != 0;
 	lease->resolver = local_resolver;
 	/* LEASE_DEADLINE_NOW is the largest number: an application that asks for as long as possible does not mean it.
@@ -132,14 +136,14 @@ static uint64_t newest_number(struct lh_lease *lease)
 	return number;
 }
 
-/* Many small grants become one, if that can be had without waiting. */
-static int lease_merge(struct lh_lease *lease)
+/* Many small grants become one. */
+static int lease_merge(struct lh_lease *lease, bool nowait)
 {
 	uint64_t number = 0;
 	uint64_t whole;
 	int err;
 
-	err = part_get(lease, lease->range, true);
+	err = part_get(lease, lease->range, nowait);
 	if (err)
 		return err;
 	whole = newest_number(lease);
@@ -161,13 +165,29 @@ static int fault_in(struct lh_lease *lease, uint64_t off)
 	gap = part_gap(lease, off, lease->range);
 	many = lease->part_count >= LOCAL_PARTS_MAX;
 	lock_drop(&lease->lock);
-	if (many && lease_merge(lease) == 0)
+	if (many && lease_merge(lease, true) == 0)
 		return 0;
 	return part_get(lease, gap, local_who(lease->fs)->nowait);
 }
 
+/* Another thread asks. Its call ends when it is interrupted, and so does ours. Caller holds the lock. */
+static int turn_wait(struct lh_lease *lease, uint64_t before)
+{
+	cond_wait(&lease->turn, &lease->lock);
+	return atomic_load(&lease->fs->interrupts) == before ? 0 : -EINTR;
+}
+
+static void turn_drop(struct lh_lease *lease)
+{
+	lock_take(&lease->lock);
+	lease->faulting = false;
+	cond_wake_all(&lease->turn);
+	lock_drop(&lease->lock);
+}
+
 int lease_fault(struct lh_lease *lease, uint64_t off)
 {
+	uint64_t before = atomic_load(&lease->fs->interrupts);
 	struct fs_attr attr;
 	bool there;
 	int err = 0;
@@ -180,14 +200,14 @@ int lease_fault(struct lh_lease *lease, uint64_t off)
 	if (err)
 		return err;
 	lock_take(&lease->lock);
-	while (lease->faulting)
-		cond_wait(&lease->turn, &lease->lock);
+	while (!err && lease->faulting)
+		err = turn_wait(lease, before);
 	there = part_find(lease, off) != NULL;
-	if (!there && !lease->manual)
+	if (!err && !there && !lease->manual)
 		lease->faulting = true;
 	lock_drop(&lease->lock);
-	if (there)
-		return 0;
+	if (there || err)
+		return there ? 0 : err;
 	if (lease->mode == LEASE_READ && off >= attr.size)
 		err = -ENODATA;
 	else if (lease->manual)
@@ -199,10 +219,7 @@ int lease_fault(struct lh_lease *lease, uint64_t off)
 		err = fault_in(lease, off);
 	if (!err)
 		atomic_fetch_add(&lease->faults, 1);
-	lock_take(&lease->lock);
-	lease->faulting = false;
-	cond_wake_all(&lease->turn);
-	lock_drop(&lease->lock);
+	turn_drop(lease);
 	return err;
 }
 
@@ -235,9 +252,19 @@ static bool covered(struct lh_lease *lease, struct range range)
 	return true;
 }
 
+/* Whether all of it is there that can be. Caller holds the lease's lock. */
+static bool held(struct lh_lease *lease, struct range there)
+{
+	lease->missing = range_cut(lease->missing, there);
+	if (!range_empty(lease->missing) && covered(lease, lease->missing))
+		lease->missing = (struct range){0, 0};
+	return lease->part_count > 0 && range_empty(lease->missing);
+}
+
 int local_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 {
 	struct range there = lease->range;
+	uint64_t now = clock_now_ns();
 	struct fs_attr attr;
 	int err;
 
@@ -256,12 +283,92 @@ int local_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 	out->revocations = atomic_load(&lease->revocations);
 	out->number = newest_number(lease);
 	lock_take(&lease->lock);
-	lease->missing = range_cut(lease->missing, there);
-	if (!range_empty(lease->missing) && covered(lease, lease->missing))
-		lease->missing = (struct range){0, 0};
-	out->held = lease->part_count > 0 && range_empty(lease->missing);
+	out->held = held(lease, there);
+	out->flags |= lease->exclusive ? LH_LEASE_EXCLUSIVE : 0;
+	out->exclusive_left_ns = lease->part_count > 0 && lease->deny_until_ns > now ? lease->deny_until_ns - now : 0;
 	lock_drop(&lease->lock);
 	return 0;
+}
+
+/* --- another mode (L23) --- */
+
+static int broken(void)
+{
+	return fail(-ESTALE, "lease: it was recalled or revoked meanwhile, and has the mode that it had");
+}
+
+/* The one grant that is all of the lease; made anew when it has several. Only the thread whose turn it is. */
+static int change_number(struct lh_lease *lease, uint64_t *number)
+{
+	struct range there = lease->range;
+	struct fs_attr attr;
+	bool here, whole;
+	int err;
+
+	err = fs_fstat(lease->head.file->handle, &attr);
+	if (err)
+		return err;
+	if (lease->mode == LEASE_READ)
+		there.end = min_u64(there.end, attr.size);
+	lock_take(&lease->lock);
+	here = held(lease, there);
+	whole = lease->part_count == 1 && !lease->broken;
+	lock_drop(&lease->lock);
+	if (!here)
+		return broken();
+	if (!whole)
+		err = lease_merge(lease, local_who(lease->fs)->nowait);
+	*number = newest_number(lease);
+	return err;
+}
+
+static int change(struct lh_lease *lease, const struct fs_lease_args *args)
+{
+	struct fs_lease got = {0};
+	uint64_t number = 0;
+	int err;
+
+	err = change_number(lease, &number);
+	if (err)
+		return err;
+	err = fs_lease_change(lease->head.file->handle, local_who(lease->fs), number, args, &got);
+	lock_take(&lease->lock);
+	lease->broken = err == -ESTALE;
+	if (!err) {
+		lease->mode = args->mode;
+		lease->exclusive = args->exclusive;
+		lease->max_age_ns = args->max_age_ns;
+		lease->deny_until_ns = args->exclusive ? clock_now_ns() + got.exclusive_left_ns : 0;
+	}
+	lease->size = 0;
+	lease->changes++;
+	lock_drop(&lease->lock);
+	return err == -ESTALE ? broken() : err;
+}
+
+int local_lease_change(struct lh_lease *lease, uint32_t flags, uint64_t max_age_ns)
+{
+	uint64_t before = atomic_load(&lease->fs->interrupts);
+	struct fs_lease_args args = {.range = lease->range,
+				     .mode = flags & LH_LEASE_WRITE ? LEASE_WRITE : LEASE_READ,
+				     .handle_number = lease->head.file->number,
+				     .deadline_ns = lease->deadline_ns,
+				     .exclusive = (flags & LH_LEASE_EXCLUSIVE) != 0,
+				     .faulting = lease->by_place,
+				     .max_age_ns = max_age_ns};
+	int err = 0;
+
+	lock_take(&lease->lock);
+	while (!err && lease->faulting)
+		err = turn_wait(lease, before);
+	if (!err)
+		lease->faulting = true;
+	lock_drop(&lease->lock);
+	if (err)
+		return err;
+	err = change(lease, &args);
+	turn_drop(lease);
+	return err;
 }
 
 static int extent_compare(const void *a, const void *b)

@@ -62,6 +62,7 @@ struct part {
 	bool ended;
 	struct span *spans;
 	unsigned count, capacity;
+	enum lease_mode mode;   /* of its keys */
 	bool live;              /* fs_lease_get has returned: a drain may take INODE */
 	struct range unflushed; /* by_place: what was written through keys that died */
 };
@@ -72,9 +73,9 @@ struct lh_lease {
 	struct lh_lease_head head;
 	struct lh_fs *fs;
 	TAILQ_ENTRY(lh_lease) in_file;
-	enum lease_mode mode;
+	_Atomic(enum lease_mode) mode; /* changes with the turn (faulting) taken */
 	bool manual;
-	bool by_place; /* a faulting lease (L33) */
+	bool by_place;                   /* a faulting lease (L33) */
 	struct fabric_resolver resolver; /* by_place */
 	uint64_t deadline_ns;
 	struct range range; /* as asked, bytes */
@@ -84,6 +85,11 @@ struct lh_lease {
 
 	struct lock lock;
 	struct cond turn;
+	bool exclusive; /* L22, as asked */
+	uint64_t max_age_ns;
+	uint64_t deny_until_ns; /* by clock_now_ns; 0: not got yet. A grant in the place of one that was lost denies no
+				   longer */
+	bool broken;            /* it could not be changed (L23): the next try gets it anew first */
 	bool faulting;
 	uint64_t size;        /* of the file when last looked at; 0 after a change: look again. READ only */
 	uint64_t changes;     /* drains and placings, so that a look that crossed one is not kept */
@@ -110,6 +116,7 @@ struct lh_fs {
 	bool read_only;
 	struct fs_caller callers[2]; /* [1]: nowait. Both constant after open */
 	atomic_bool nowait;
+	atomic_ullong interrupts; /* calls of lh_fs_interrupt */
 	struct lease_session *session;
 	struct fabric_target *target;
 	struct fabric_domain *domain;
@@ -164,6 +171,7 @@ int local_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const stru
 		    struct lh_lease **out);
 int local_lease_release(struct lh_lease *lease);
 int local_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len);
+int local_lease_change(struct lh_lease *lease, uint32_t flags, uint64_t max_age_ns);
 int local_lease_state(struct lh_lease *lease, struct lh_lease_state *out);
 int local_lease_extents(struct lh_lease *lease, struct lh_lease_extent *out, unsigned max);
 /* Makes the bytes at off reachable again. -ENODATA: end of file. */

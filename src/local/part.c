@@ -6,9 +6,9 @@
  * hole has a live key of exactly its bytes, no wider than the grant's mode (I4). Bytes of the lease outside all spans
  * are *missing*: whoever wants them faults.
  *
- * A faulting lease (L33) has one span a part, whose key is looked up in the fs for every chunk. What was written through
- * it is flushed by its place in the file, under INODE; so not by a drain that comes with INODE held, which only one does
- * that undoes a grant (`live`).
+ * A faulting lease (L33) has one span a part, whose key is looked up in the fs for every chunk. What was written
+ * through it is flushed by its place in the file, under INODE; so not by a drain that comes with INODE held, which only
+ * one does that undoes a grant (`live`).
  *
  * drain() may not fail. What it cannot do for lack of memory or keys (keeping the rest of a key that is cut in the
  * middle) only makes more bytes missing, which costs a fault and nothing else.
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -78,14 +79,19 @@ static int span_reserve(struct part *p, size_t more)
 	return 0;
 }
 
+/* The lease's may change while a chunk is on its way; the key's does not. */
+static enum lease_mode mode_of(enum fabric_access access)
+{
+	return access & FABRIC_WRITE ? LEASE_WRITE : LEASE_READ;
+}
+
 static int resolver_enter(struct fabric_resolver *r, enum fabric_access access, uint64_t at, uint64_t len,
 			  struct fabric_place *out)
 {
 	const struct lh_lease *lease = container_of(r, struct lh_lease, resolver);
 	struct fs_chunk chunk;
-	int err = fs_fault_enter(lease->head.file->handle, lease->mode, at, len, &chunk);
+	int err = fs_fault_enter(lease->head.file->handle, mode_of(access), at, len, &chunk);
 
-	(void)access; /* the key has the lease's mode */
 	if (!err)
 		*out = (struct fabric_place){.mem = chunk.mem, .len = chunk.len};
 	return err;
@@ -95,8 +101,7 @@ static void resolver_leave(struct fabric_resolver *r, enum fabric_access access)
 {
 	const struct lh_lease *lease = container_of(r, struct lh_lease, resolver);
 
-	(void)access;
-	fs_fault_leave(lease->head.file->handle, lease->mode);
+	fs_fault_leave(lease->head.file->handle, mode_of(access));
 }
 
 const struct fabric_resolver local_resolver = {.enter = resolver_enter, .leave = resolver_leave};
@@ -104,7 +109,7 @@ const struct fabric_resolver local_resolver = {.enter = resolver_enter, .leave =
 static int span_expose(struct part *p, struct span *s)
 {
 	struct fs_run run = {.file_off = s->off, .len = s->len, .pool_off = s->pool_off};
-	unsigned access = p->lease->mode == LEASE_WRITE ? FABRIC_WRITE : FABRIC_READ;
+	unsigned access = p->mode == LEASE_WRITE ? FABRIC_WRITE : FABRIC_READ;
 	struct lh_fs *fs = p->lease->fs;
 
 	if (s->hole)
@@ -194,7 +199,7 @@ static void span_cut(struct part *p, struct range range)
 static int spans_of(struct part *p, struct range range, const struct fs_run *runs, unsigned count, struct span *out,
 		    unsigned *filled)
 {
-	bool holes = p->lease->mode == LEASE_READ;
+	bool holes = p->mode == LEASE_READ;
 	uint64_t at = range.start;
 	unsigned n = 0;
 	int err = 0;
@@ -377,10 +382,10 @@ static int pin_place(void *pin, uint64_t number, uint32_t seq, enum lease_mode m
 	struct lh_lease *lease = p->lease;
 	int err;
 
-	assert(mode == lease->mode);
 	if (p->number != number)
 		part_number(p, number);
 	lock_take(&lease->lock);
+	p->mode = mode;
 	lease->size = 0;
 	lease->changes++;
 	err = span_place(p, range, runs, count);
@@ -389,6 +394,17 @@ static int pin_place(void *pin, uint64_t number, uint32_t seq, enum lease_mode m
 }
 
 static const struct lease_pin_ops pin_ops = {.drain = pin_drain, .gone = pin_gone};
+
+/* A piece that is got again denies changes as long as the lease would have, had it not been taken (L22). */
+static void deny_ask(struct lh_lease *lease, struct fs_lease_args *args)
+{
+	uint64_t now = clock_now_ns();
+
+	lock_take(&lease->lock);
+	args->exclusive = lease->exclusive && (!lease->deny_until_ns || lease->deny_until_ns > now);
+	args->max_age_ns = lease->deny_until_ns > now ? lease->deny_until_ns - now : lease->max_age_ns;
+	lock_drop(&lease->lock);
+}
 
 static int part_try(struct lh_lease *lease, struct range range, bool nowait)
 {
@@ -403,17 +419,20 @@ static int part_try(struct lh_lease *lease, struct range range, bool nowait)
 	    .pin = &pin,
 	    .faulting = lease->by_place,
 	};
-	struct fs_lease granted;
+	struct fs_lease granted = {0};
 	bool ended;
 	int err;
 
 	if (p == NULL)
 		return -ENOMEM;
+	deny_ask(lease, &args);
 	p->lease = lease;
 	atomic_init(&p->refs, 2);
 	atomic_fetch_add(&lease->refs, 1);
 	err = fs_lease_get(lease->head.file->handle, &lease->fs->callers[nowait], &args, &granted);
 	lock_take(&lease->lock);
+	if (!err && args.exclusive && !lease->deny_until_ns)
+		lease->deny_until_ns = clock_now_ns() + granted.exclusive_left_ns;
 	p->live = true;
 	lock_drop(&lease->lock);
 	part_flush(p);

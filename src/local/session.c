@@ -110,6 +110,9 @@ static int pool_and_fs_open(struct lh_fs *fs, const char *where, const struct lh
 	if (opt != NULL) {
 		mount.lease.deadline_ns = opt->deadline_ns;
 		mount.lease.deadline_max_ns = opt->deadline_max_ns;
+		mount.lease.exclusive_max_ns = opt->exclusive_max_ns;
+		mount.orphan_limit_ns = opt->orphan_limit_ns;
+		mount.grace_ns = opt->grace_ns;
 	}
 	err = fs_mount(fs->pool, &mount, &fs->fs);
 	if (err)

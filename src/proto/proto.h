@@ -569,7 +569,7 @@ struct proto_lease_granted {
 	uint64_t exclusive_left_ns;
 	struct proto_list runs; /* struct proto_run, ascending */
 };
-/* L23. The answer is a grant of the same number: these runs and no others lead to its bytes. */
+/* L23. The answer is a grant of the same number without runs: LAYOUTs before it have told them (P66). */
 struct proto_lease_change {
 	uint64_t lease;
 	uint32_t mode;

@@ -70,6 +70,7 @@ int call_is_administrator(struct call *c, bool *out);
 	X(dir_read)                                                                                                    \
 	X(handle_close)                                                                                                \
 	X(file_open)                                                                                                   \
+	X(file_reopen)                                                                                                 \
 	X(file_stat)                                                                                                   \
 	X(file_read)                                                                                                   \
 	X(file_write)                                                                                                  \
@@ -87,6 +88,7 @@ int call_is_administrator(struct call *c, bool *out);
 	X(file_relocate)                                                                                               \
 	X(file_extents)                                                                                                \
 	X(lease_get)                                                                                                   \
+	X(lease_change)                                                                                                \
 	X(lease_release)                                                                                               \
 	X(lease_commit)                                                                                                \
 	X(lease_fault)                                                                                                 \

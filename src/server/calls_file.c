@@ -41,6 +41,25 @@ int call_file_open(struct call *c)
 	return err;
 }
 
+/* What an earlier session of this client had open, before the server restarted or forgot it (P59). */
+int call_file_reopen(struct call *c)
+{
+	const struct proto_file_reopen *in = &c->in->file_reopen;
+	const uint32_t allowed = PROTO_O_READ | PROTO_O_WRITE | PROTO_O_APPEND | PROTO_O_DIRECTORY;
+	struct session *s = c->session;
+	struct fs_handle *fh;
+	int err;
+
+	if ((in->flags & ~allowed) || !(in->flags & (PROTO_O_READ | PROTO_O_WRITE)))
+		return fail(-EINVAL, "reopen: flags that opening by number does not have");
+	if (s->read_only && (in->flags & PROTO_O_WRITE))
+		return fail(-EROFS, "reopen: this session was opened read-only");
+	if (!c->may_wait)
+		return CALL_LATER;
+	err = fs_open_ino(s->server->fs, &c->who, in->ino, in->btime_ns, proto_open_flags_to(in->flags), &fh);
+	return err ? err : call_opened(c, fh);
+}
+
 int call_handle_close(struct call *c)
 {
 	return handle_close(c->session, c->in->handle.handle);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Leases: get, release, commit. */
+/* Leases: get, change, release, fault, commit. */
 #include "server/calls.h"
 
 #include <errno.h>
@@ -80,6 +80,50 @@ int call_lease_get(struct call *c)
 out:
 	handle_put(s, in->handle);
 	return err;
+}
+
+/*
+ * L23. Its keys in the new mode went out as LAYOUTs when the pin was placed, before this answer (P43), so the answer
+ * has no runs (P66).
+ */
+int call_lease_change(struct call *c)
+{
+	const struct proto_lease_change *in = &c->in->lease_change;
+	struct session *s = c->session;
+	struct fs_lease_args args = {.mode = in->mode,
+				     .nowait = c->who.nowait,
+				     .exclusive = in->flags & PROTO_LEASE_EXCLUSIVE,
+				     .max_age_ns = in->max_age_ns,
+				     .client = s->client};
+	struct lease_info info;
+	struct fs_lease lease;
+	struct fs_handle *fh;
+	int err;
+
+	if (in->mode == PROTO_WRITE && s->read_only)
+		return fail(-EROFS, "lease: this session was opened read-only");
+	err = lease_look(s->leases, in->lease, &info);
+	if (!err)
+		err = handle_get(s, info.handle, &fh);
+	if (err)
+		return fail(-ESTALE, "lease %llu is not held any more", (unsigned long long)in->lease);
+	args.range = info.range;
+	args.handle_number = info.handle;
+	args.faulting = info.faulting;
+	err = fs_lease_change(fh, &c->who, in->lease, &args, &lease);
+	handle_put(s, info.handle);
+	if (err)
+		return err;
+	c->out.lease_granted = (struct proto_lease_granted){
+	    .lease = lease.lease,
+	    .seq = lease.seq,
+	    .mode = in->mode,
+	    .range = {lease.range.start, lease.range.end - lease.range.start},
+	    .size = lease.size,
+	    .flags = (info.faulting ? PROTO_LEASE_FAULTING : 0) | (in->flags & PROTO_LEASE_EXCLUSIVE),
+	    .exclusive_left_ns = lease.exclusive_left_ns,
+	};
+	return 0;
 }
 
 int call_lease_release(struct call *c)

@@ -63,6 +63,7 @@ static const struct entry entries[TYPES] = {
     [PROTO_DIR_READ] = {call_dir_read, WORKER, false},
     [PROTO_DIR_CLOSE] = {call_handle_close, WORKER, false},
     [PROTO_FILE_OPEN] = {call_file_open, TRY, false}, /* by its flags */
+    [PROTO_FILE_REOPEN] = {call_file_reopen, WORKER, false},
     [PROTO_FILE_CLOSE] = {call_handle_close, WORKER, false},
     [PROTO_FILE_STAT] = {call_file_stat, TRY, false},
     [PROTO_FILE_READ] = {call_file_read, TRY, false},
@@ -82,6 +83,7 @@ static const struct entry entries[TYPES] = {
     [PROTO_FILE_DEFRAGMENT] = {call_file_defragment, WORKER, true},
     [PROTO_LEASE_GET] = {call_lease_get, TRY, false}, /* by its mode */
     [PROTO_LEASE_RELEASE] = {call_lease_release, INLINE, false},
+    [PROTO_LEASE_CHANGE] = {call_lease_change, WORKER, false}, /* by its mode */
     [PROTO_LEASE_COMMIT] = {call_lease_commit, WORKER, true},
     [PROTO_LEASE_FAULT] = {call_lease_fault, WORKER, false},
 };
