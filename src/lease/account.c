@@ -8,9 +8,10 @@
  * its shard, together with the change that it stands for, so that no path can return a charge twice or forget it.
  *
  * The non-obvious decision: no lock of its own. A session finds its account once, when it opens, and counts by atomics;
- * a limit that may be reached is kept by compare and swap, so that threads together never pass it. Sums wrap as uint64_t
- * do: who is without a limit may hold leases "of everything", and what is added is subtracted again all the same.
- * Accounts appear and go under the arbiter's ledger lock; one lives as long as sessions or a limit of its own need it.
+ * a limit that may be reached is kept by compare and swap, so that threads together never pass it. Sums wrap as
+ * uint64_t do: who is without a limit may hold leases "of everything", and what is added is subtracted again all the
+ * same. Accounts appear and go under the arbiter's ledger lock; one lives as long as sessions or a limit of its own
+ * need it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -38,8 +39,8 @@ static bool take(_Atomic uint64_t *counter, uint64_t n, uint64_t max)
 	do {
 		if (now >= max || n > max - now)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(counter, &now, now + n, memory_order_relaxed,
-							memory_order_relaxed));
+	} while (
+	    !atomic_compare_exchange_weak_explicit(counter, &now, now + n, memory_order_relaxed, memory_order_relaxed));
 	return true;
 }
 
@@ -123,7 +124,8 @@ void accounts_free(struct lease_arbiter *a)
 	}
 }
 
-/* --- charging ------------------------------------------------------------------------------------------------------ */
+/* --- charging ------------------------------------------------------------------------------------------------------
+ */
 
 int account_lease_take(struct lease_session *s)
 {
@@ -153,11 +155,12 @@ static int over_memlock(const struct lease_session *s, uint64_t n)
 	const struct lease_account *acc = s->account;
 	char has[SIZE_TEXT_MAX], max[SIZE_TEXT_MAX], more[SIZE_TEXT_MAX];
 
-	return fail(-ENOMEM,
-		    "uid %u has %s pinned and wants %s more, but its RLIMIT_MEMLOCK is %s: raise it (ulimit -l, "
-		    "LimitMEMLOCK=), or give the uid a limit of its own: leasehold limit set --pins --uid %u --bytes SIZE",
-		    acc->uid, size_text(used(&acc->bytes), has), size_text(n, more), size_text(s->who.memlock_bytes, max),
-		    acc->uid);
+	return fail(
+	    -ENOMEM,
+	    "uid %u has %s pinned and wants %s more, but its RLIMIT_MEMLOCK is %s: raise it (ulimit -l, "
+	    "LimitMEMLOCK=), or give the uid a limit of its own: leasehold limit set --pins --uid %u --bytes SIZE",
+	    acc->uid, size_text(used(&acc->bytes), has), size_text(n, more), size_text(s->who.memlock_bytes, max),
+	    acc->uid);
 }
 
 static int over_rule(const struct lease_session *s, uint64_t n, bool pool)
@@ -174,7 +177,8 @@ static int over_rule(const struct lease_session *s, uint64_t n, bool pool)
 			    "%s of the pool are pinned and uid %u wants %s more; the administrator allows %s in all "
 			    "(leasehold limits)",
 			    has, acc->uid, more, max);
-	return fail(-EDQUOT, "uid %u has %s pinned and wants %s more; the administrator allows it %s (leasehold limits)",
+	return fail(-EDQUOT,
+		    "uid %u has %s pinned and wants %s more; the administrator allows it %s (leasehold limits)",
 		    acc->uid, has, more, max);
 }
 
@@ -209,7 +213,8 @@ void account_bytes_give(struct lease_session *s, uint64_t n)
 	give(&s->pinned_bytes, n);
 }
 
-/* --- limits --------------------------------------------------------------------------------------------------------- */
+/* --- limits ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct lease_rule rule_of(const struct lease_limit *l)
 {
@@ -327,7 +332,8 @@ int lease_accounts(struct lease_arbiter *a, void (*each)(void *ctx, const struct
 	return list ? 0 : -ENOMEM;
 }
 
-/* --- sessions ------------------------------------------------------------------------------------------------------- */
+/* --- sessions -------------------------------------------------------------------------------------------------------
+ */
 
 static struct lease_session_info session_info(const struct lease_session *s, uint64_t now_ns)
 {
@@ -388,11 +394,10 @@ void session_answered(struct lease_session *s, uint64_t took_ns)
 		;
 }
 
-/* --- I5, for tests -------------------------------------------------------------------------------------------------- */
+/* --- I5, for tests --------------------------------------------------------------------------------------------------
+ */
 
 struct ledger_sum {
-	struct lease_arbiter *a;
-	bool forget; /* second pass */
 	uint64_t bytes, leases;
 };
 
@@ -405,36 +410,31 @@ static void sum_lease(void *ctx, struct lease *l)
 
 	LIST_FOREACH (p, &l->pieces, of_lease)
 		bytes += l->charged ? p->range.end - p->range.start : 0;
-	acc->check_bytes = sum->forget ? 0 : acc->check_bytes + bytes;
-	acc->check_leases = sum->forget ? 0 : acc->check_leases + 1;
+	acc->check_bytes += bytes;
+	acc->check_leases++;
 	sum->bytes += bytes;
 	sum->leases++;
 }
 
-static void sum_shards(struct ledger_sum *sum)
-{
-	sum->bytes = sum->leases = 0;
-	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
-		lock_take(&sum->a->shards[i].lock);
-		number_each(&sum->a->shards[i].leases, sum_lease, sum);
-		lock_drop(&sum->a->shards[i].lock);
-	}
-}
-
 bool lease_ledger_holds(struct lease_arbiter *a)
 {
-	struct ledger_sum sum = {.a = a};
+	struct ledger_sum sum = {0, 0};
 	bool holds;
 
-	sum_shards(&sum);
+	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
+		lock_take(&a->shards[i].lock);
+		number_each(&a->shards[i].leases, sum_lease, &sum);
+		lock_drop(&a->shards[i].lock);
+	}
 	holds = sum.bytes == used(&a->pool_bytes) && sum.leases == used(&a->pool_leases);
 	lock_take(&a->ledger);
 	for (unsigned i = 0; i < LEASE_ACCOUNT_CHAINS; i++) {
-		for (const struct lease_account *acc = a->accounts[i]; acc; acc = acc->next)
-			holds = holds && acc->check_bytes == used(&acc->bytes) && acc->check_leases == used(&acc->leases);
+		for (struct lease_account *acc = a->accounts[i]; acc; acc = acc->next) {
+			holds =
+			    holds && acc->check_bytes == used(&acc->bytes) && acc->check_leases == used(&acc->leases);
+			acc->check_bytes = acc->check_leases = 0;
+		}
 	}
 	lock_drop(&a->ledger);
-	sum.forget = true;
-	sum_shards(&sum);
 	return holds;
 }

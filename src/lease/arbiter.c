@@ -73,6 +73,12 @@ int lease_arbiter_new(const struct lease_options *opt, struct lease_arbiter **ou
 	err = trace_new(&a->trace);
 	if (err)
 		goto free_shards;
+	err = audit_new(&a->audit);
+	if (err)
+		goto free_trace;
+	a->default_rule = a->pool_rule = (struct lease_rule){.bytes = UINT64_MAX, .leases = UINT64_MAX};
+	atomic_init(&a->pool_bytes_max, UINT64_MAX);
+	atomic_init(&a->pool_leases_max, UINT64_MAX);
 	for (unsigned i = 0; i < LEASE_SHARDS; i++)
 		shard_init(a, &a->shards[i], i);
 	lock_init(&a->ledger, RANK_LEDGER);
@@ -89,6 +95,8 @@ free_locks:
 	lock_destroy(&a->ledger);
 	for (unsigned i = 0; i < LEASE_SHARDS; i++)
 		shard_fini(&a->shards[i]);
+	audit_free(a->audit);
+free_trace:
 	trace_free(a->trace);
 free_shards:
 	free(a->shards);
@@ -107,6 +115,8 @@ void lease_arbiter_free(struct lease_arbiter *a)
 		shard_fini(&a->shards[i]);
 	cond_destroy(&a->timer);
 	lock_destroy(&a->ledger);
+	accounts_free(a);
+	audit_free(a->audit);
 	trace_free(a->trace);
 	free(a->shards);
 	free(a);
@@ -298,10 +308,10 @@ void lease_stats_read(struct lease_arbiter *a, struct lease_stats *out)
 		out->breaks_waited += sh->counts.breaks_waited;
 		out->released_in_time += sh->counts.released_in_time;
 		out->forced += sh->counts.forced;
-		out->pinned_bytes += sh->counts.pinned_bytes;
 		out->leases += sh->leases.count;
 		lock_drop(&sh->lock);
 	}
+	out->pinned_bytes = atomic_load(&a->pool_bytes);
 	lock_take(&a->ledger);
 	out->sessions = a->sessions_n;
 	lock_drop(&a->ledger);

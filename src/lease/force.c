@@ -10,13 +10,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#include "base/clock.h"
-#include "base/log.h"
 
 void batch_add(struct batch *b, struct piece *p)
 {
@@ -63,29 +58,11 @@ static void revoked_prepare(struct recall *r, uint64_t now_ns)
 	};
 }
 
-/* L26: who asked, why, how long it took. */
-static void audit(const struct recall *r, const char *asked_by)
-{
-	const struct lease_recall *n = &r->notice;
-	const struct lease_identity *who = &r->session->who;
-	char asker[80] = "the filesystem";
-
-	if (r->asker.session)
-		snprintf(asker, sizeof(asker), "session %" PRIu64 " (uid %u pid %d)", r->asker.session, r->asker.uid,
-			 r->asker.pid);
-	log_warn("lease",
-		 "revoked by force: lease %" PRIu64 " of session %" PRIu64 " (uid %u pid %d host %s) on object %" PRIu64
-		 " [%" PRIu64 ", %" PRIu64 ") for %s, asked by %s, %.3f ms after the recall",
-		 n->lease, r->session->id, who->uid, who->pid, who->host[0] ? who->host : "-", n->object,
-		 n->range.start, n->range.end, lease_reason_name(n->reason), asked_by ? asked_by : asker,
-		 (double)(n->now_ns - r->since_ns) / (double)NS_PER_MS);
-}
-
 static void tell_one(struct recall *r, const char *asked_by)
 {
 	if (r->session->ops->revoked)
 		r->session->ops->revoked(r->session->ctx, &r->notice);
-	audit(r, asked_by);
+	audit_add(r->session->arbiter, r, asked_by);
 	session_call_end(r->session);
 	free(r);
 }
@@ -243,12 +220,19 @@ static void revoke_pass(struct lease_shard *sh, struct revoke *v)
 int lease_revoke(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,
 		 const char *asked_by)
 {
-	struct revoke v = {.lease = lease,
-			   .object = object,
-			   .session = session,
-			   .uid = uid,
-			   .why = {.reason = LEASE_FOR_ADMIN, .kind = LEASE_STOP, .limit_ns = 0},
-			   .batch = {.how = LEASE_REVOKED, .asked_by = asked_by ? asked_by : "an administrator"}};
+	return lease_revoke_for(a, lease, object, session, uid, NULL, asked_by ? asked_by : "an administrator");
+}
+
+int lease_revoke_for(struct lease_arbiter *a, uint64_t lease, uint64_t object, uint64_t session, uint32_t uid,
+		     const struct lease_session *asker, const char *asked_by)
+{
+	struct revoke v = {
+	    .lease = lease,
+	    .object = object,
+	    .session = session,
+	    .uid = uid,
+	    .why = {.reason = LEASE_FOR_ADMIN, .kind = LEASE_STOP, .asker = asker_of(asker), .limit_ns = 0},
+	    .batch = {.how = LEASE_REVOKED, .asked_by = asked_by}};
 
 	for (unsigned i = 0; i < LEASE_SHARDS && v.err == 0; i++) {
 		struct lease_shard *sh = &a->shards[i];

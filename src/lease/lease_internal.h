@@ -54,7 +54,6 @@ struct lease_pin {
 	struct lease_pin *next;
 	const struct lease_pin_ops *ops;
 	void *pin;
-	uint64_t bytes;
 };
 
 /* L22: of a lease that is, or was, EXCLUSIVE. Most are not, and do not pay for it. */
@@ -72,6 +71,7 @@ struct lease {
 	uint8_t last_reason;  /* enum lease_reason of the last recall; LEASE_REASON_COUNT: never */
 	bool faulting : 1;    /* L33: no move concerns it */
 	bool broken : 1;      /* L23: a part was recalled, released or revoked since the grant */
+	bool charged : 1;     /* L18: its pieces' bytes are, since the first pin that reaches some */
 	uint32_t pieces_n;    /* length of pieces */
 	uint32_t recalled;    /* how many of them are under recall */
 	uint32_t recalled_at; /* the last time, in LEASE_AGO_NS since the grant: a lease is to be small (256 bytes) */
@@ -86,6 +86,26 @@ struct lease {
 	struct lease_pin *pins;
 	LIST_HEAD(, piece) pieces;
 	struct piece first; /* most leases have one piece all their life */
+};
+
+/* What an administrator allows. */
+struct lease_rule {
+	bool set;
+	uint64_t bytes, leases; /* UINT64_MAX: no limit */
+};
+
+/* account.c: of one uid. */
+#define LEASE_ACCOUNT_BITS   10
+#define LEASE_ACCOUNT_CHAINS (1u << LEASE_ACCOUNT_BITS)
+struct lease_account {
+	struct lease_account *next; /* this to own: the arbiter's ledger lock */
+	uint32_t uid;
+	uint32_t refs; /* sessions, and its own limit */
+	struct lease_rule own;
+	_Atomic uint64_t bytes, leases;
+	_Atomic uint64_t bytes_max, leases_max; /* as an administrator's limit says, its own or the default */
+	atomic_bool ruled;                      /* there is one: RLIMIT_MEMLOCK does not count */
+	uint64_t check_bytes, check_leases;     /* scratch of lease_ledger_holds */
 };
 
 /* Who wanted it, for the audit; session 0: the filesystem itself. */
@@ -142,7 +162,7 @@ struct lease_object {
 };
 
 struct lease_counts {
-	uint64_t grants, releases, recalls, breaks, breaks_waited, released_in_time, forced, pinned_bytes;
+	uint64_t grants, releases, recalls, breaks, breaks_waited, released_in_time, forced;
 };
 
 struct lease_shard {
@@ -181,19 +201,28 @@ struct lease_session {
 	atomic_bool interrupted;         /* for good */
 	atomic_ullong interrupted_below; /* tags */
 	unsigned calls;                  /* callbacks under way, or about to be */
-	uint32_t leases;
-	uint32_t buckets_n;           /* power of two */
-	struct lease_bucket *buckets; /* by handle */
+	_Atomic uint32_t leases;         /* written under lock */
+	uint32_t buckets_n;              /* power of two */
+	struct lease_bucket *buckets;    /* by handle */
+
+	struct lease_account *account;
+	uint64_t opened_ns;
+	_Atomic uint64_t pinned_bytes, recalls, forced, slowest_ns;
 };
 
 struct trace_ring;
+struct audit_ring;
 
 struct lease_arbiter {
 	struct lease_options opt;
 	struct lease_shard *shards;
 	struct trace_ring *trace;
+	struct audit_ring *audit;
+	_Atomic uint64_t pool_bytes, pool_leases, pool_bytes_max, pool_leases_max;
 
-	struct lock ledger; /* LEDGER: sessions, timer */
+	struct lock ledger; /* LEDGER: sessions, accounts, timer */
+	struct lease_account *accounts[LEASE_ACCOUNT_CHAINS];
+	struct lease_rule default_rule, pool_rule;
 	LIST_HEAD(, lease_session) sessions;
 	uint64_t sessions_n;
 	uint64_t session_last;
@@ -252,6 +281,7 @@ void timer_stop(struct lease_arbiter *a);
 
 /* session.c */
 uint64_t session_id_or_0(const struct lease_session *s);
+struct lease_asker asker_of(const struct lease_session *s);
 /* Links a new lease: 0, -ESHUTDOWN when the session closes, -EDQUOT. Holds LEASE. */
 int session_link(struct lease *l);
 void session_unlink(struct lease *l);
@@ -339,6 +369,25 @@ bool gate_closed(const struct lease_object *o, struct range range);
 
 /* release.c: gives up what the lease holds of range. s NULL: whoever holds it. 0, -ENOMEM (when it must be split). */
 int release_number(struct lease_shard *sh, const struct lease_session *s, uint64_t number, struct range range);
+
+/* account.c: take is 0, -EDQUOT or (bytes over RLIMIT_MEMLOCK) -ENOMEM, with a sentence. Hold LEASE. */
+int account_lease_take(struct lease_session *s);
+void account_lease_give(struct lease_session *s);
+int account_bytes_take(struct lease_session *s, uint64_t n);
+void account_bytes_give(struct lease_session *s, uint64_t n);
+/* Hold the arbiter's ledger lock. NULL: no memory. */
+struct lease_account *account_get(struct lease_arbiter *a, uint32_t uid);
+void account_put(struct lease_arbiter *a, struct lease_account *acc);
+void accounts_free(struct lease_arbiter *a);
+/* A recall ended, by release or force. */
+void session_answered(struct lease_session *s, uint64_t took_ns);
+
+/* audit.c */
+int audit_new(struct audit_ring **out);
+void audit_free(struct audit_ring *ring);
+/* One forced revocation: a record, and a line in the log unless it had too many lately. asked_by NULL: the break's
+ * asker alone. No lock of ours. */
+void audit_add(struct lease_arbiter *a, const struct recall *r, const char *asked_by);
 
 /* trace.c */
 int trace_new(struct trace_ring **out);

@@ -62,11 +62,12 @@ static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_
 		i->range.start = min_u64(i->range.start, p->range.start);
 		i->range.end = max_u64(i->range.end, p->range.end);
 		i->bytes += p->range.end - p->range.start;
+		if (l->charged)
+			i->pinned_bytes += p->range.end - p->range.start;
 		if (p->recall)
 			due = min_u64(due, p->recall->deadline_ns);
 	}
 	for (pin = l->pins; pin; pin = pin->next) {
-		i->pinned_bytes += pin->bytes;
 		i->pins++;
 		/* The list begins with the newest. */
 		i->pin = pin->ops->name ? pin->ops->name : "pin";

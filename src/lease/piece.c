@@ -145,8 +145,6 @@ static void lease_end(struct lease *l, enum lease_state how)
 
 	lease_move(l, how);
 	number_remove(&sh->leases, l);
-	for (const struct lease_pin *pin = l->pins; pin; pin = pin->next)
-		sh->counts.pinned_bytes -= pin->bytes;
 	session_unlink(l);
 	if (sh->shut && sh->leases.count == 0)
 		shard_moved(sh); /* lease_unmount waits for this */
@@ -160,6 +158,10 @@ struct lease *piece_remove(struct piece *p, enum lease_state how, uint64_t now_n
 
 	lock_assert_held(RANK_LEASE);
 	trace_piece(p, how == LEASE_REVOKED ? LEASE_EV_REVOKE : LEASE_EV_RELEASE, now_ns);
+	if (l->charged)
+		account_bytes_give(l->session, p->range.end - p->range.start);
+	if (p->recall)
+		session_answered(l->session, now_ns - p->recall->since_ns);
 	interval_remove(&o->index, p);
 	LIST_REMOVE(p, of_lease);
 	l->pieces_n--;

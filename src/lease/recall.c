@@ -54,6 +54,7 @@ static void notices_add(struct notices *out, const struct piece *p)
 	n = &out->list[out->n++];
 	l->notice = out->n;
 	session_call_begin(l->session);
+	atomic_fetch_add_explicit(&l->session->recalls, 1, memory_order_relaxed);
 	l->object->shard->counts.recalls++;
 	*n = (struct notice){
 	    .lease = l,

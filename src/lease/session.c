@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/error.h"
+
 static struct lease_bucket *bucket_of(struct lease_session *s, uint64_t handle)
 {
 	return &s->buckets[((handle * 0x9e3779b97f4a7c15ull) >> 32) & (s->buckets_n - 1)];
@@ -38,6 +40,14 @@ static void buckets_grow(struct lease_session *s)
 	free(old);
 }
 
+static void session_free(struct lease_session *s)
+{
+	cond_destroy(&s->idle);
+	lock_destroy(&s->lock);
+	free(s->buckets);
+	free(s);
+}
+
 int lease_session_open(struct lease_arbiter *a, const struct lease_session_ops *ops, void *ctx,
 		       const struct lease_identity *who, struct lease_session **out)
 {
@@ -59,7 +69,14 @@ int lease_session_open(struct lease_arbiter *a, const struct lease_session_ops *
 	s->who.host[sizeof(s->who.host) - 1] = '\0';
 	lock_init(&s->lock, RANK_LEDGER);
 	cond_init(&s->idle);
+	s->opened_ns = arbiter_now(a);
 	lock_take(&a->ledger);
+	s->account = account_get(a, s->who.uid);
+	if (!s->account) {
+		lock_drop(&a->ledger);
+		session_free(s);
+		return -ENOMEM;
+	}
 	s->id = ++a->session_last;
 	a->sessions_n++;
 	LIST_INSERT_HEAD(&a->sessions, s, link);
@@ -73,9 +90,20 @@ uint64_t lease_session_id(const struct lease_session *s)
 	return s->id;
 }
 
+struct lease_asker asker_of(const struct lease_session *s)
+{
+	return s ? (struct lease_asker){s->id, s->who.uid, s->who.pid} : (struct lease_asker){0};
+}
+
 uint64_t session_id_or_0(const struct lease_session *s)
 {
 	return s ? s->id : 0;
+}
+
+/* Under the session's lock; others only look. */
+static void leases_set(struct lease_session *s, uint32_t n)
+{
+	atomic_store_explicit(&s->leases, n, memory_order_relaxed);
 }
 
 int session_link(struct lease *l)
@@ -87,11 +115,14 @@ int session_link(struct lease *l)
 	if (s->closing) {
 		err = -ESHUTDOWN;
 	} else if (s->leases >= s->arbiter->opt.session_leases_max) {
-		err = -EDQUOT;
+		err = fail(-EDQUOT, "the session has %u leases, no session may have more; release some", s->leases);
 	} else {
+		err = account_lease_take(s);
+	}
+	if (err == 0) {
 		if (s->leases >= s->buckets_n * 4 && s->buckets_n < LEASE_BUCKETS_MAX)
 			buckets_grow(s);
-		s->leases++;
+		leases_set(s, s->leases + 1);
 		LIST_INSERT_HEAD(bucket_of(s, l->handle), l, of_handle);
 	}
 	lock_drop(&s->lock);
@@ -110,7 +141,8 @@ void session_unlink(struct lease *l)
 
 	lock_take(&s->lock);
 	LIST_REMOVE(l, of_handle);
-	s->leases--;
+	leases_set(s, s->leases - 1);
+	account_lease_give(s);
 	if (l->pins)
 		s->calls++; /* for pin->gone; lease_bury ends it */
 	session_wake_if_idle(s);
@@ -192,9 +224,7 @@ void lease_session_close(struct lease_session *s)
 	lock_take(&a->ledger);
 	LIST_REMOVE(s, link);
 	a->sessions_n--;
+	account_put(a, s->account);
 	lock_drop(&a->ledger);
-	cond_destroy(&s->idle);
-	lock_destroy(&s->lock);
-	free(s->buckets);
-	free(s);
+	session_free(s);
 }

@@ -125,13 +125,13 @@ static void an_arbiter_comes_whole_or_not_at_all(void **state)
 		countdown = ++n;
 	} while (lease_arbiter_new(&opt, &a) == -ENOMEM);
 	countdown = 0;
-	assert_int_equal(n, 4);
+	assert_int_equal(n, 5);
 	n = 0;
 	do {
 		countdown = ++n;
 	} while (lease_session_open(a, &holder_ops, NULL, NULL, &s) == -ENOMEM);
 	countdown = 0;
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 	lease_session_close(s);
 	lease_arbiter_free(a);
 }
