@@ -23,15 +23,22 @@ struct row {
 	int (*ours)(const struct row *r, double *out);
 	int (*peer)(const struct row *r, double *out);
 	void (*done)(const struct row *r);
+	/* After the row's line: what else people look at (a table, a histogram), and the same for bench.json, where it
+	 * is the row's "details" (the caller frees it). NULL: nothing. */
+	void (*report)(const struct row *r);
+	struct json_t *(*details)(const struct row *r);
+	/* A count that must be 0: ratio is 1 when every round of ours was, else 0. */
+	bool must_be_zero;
 	/* The row's parameters, as its functions need them. */
 	size_t len;
 	unsigned depth;
 	bool write;
 };
 
-extern const struct row direct_rows[], local_rows[], lease_rows[], meta_rows[], space_rows[], growth_rows[];
-extern const unsigned direct_row_count, local_row_count, lease_row_count, meta_row_count, space_row_count,
-    growth_row_count;
+extern const struct row direct_rows[], local_rows[], lease_rows[], ledger_rows[], ttl_rows[], meta_rows[], space_rows[],
+    growth_rows[];
+extern const unsigned direct_row_count, local_row_count, lease_row_count, ledger_row_count, ttl_row_count,
+    meta_row_count, space_row_count, growth_row_count;
 
 /* After the last row: stops processes, removes files. */
 void direct_finish(void);
