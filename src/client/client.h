@@ -63,6 +63,7 @@ struct lh_fs {
 	struct lh_fs_head head;
 	struct address address;
 	struct lh_open_options opt; /* defaults filled in */
+	struct conn_dial dial;
 	struct proto_welcome welcome;
 	struct conn *conn;
 	struct data *data;
@@ -251,11 +252,15 @@ void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
 const char *client_event(void *ctx, const struct proto_header *h, const union proto_body *body);
 bool client_tick(void *ctx);
 void client_dead(void *ctx);
+/* renew.c: the session is another one from now on; for conn. */
+void client_renewed(void *ctx, const struct proto_welcome *w, bool rebooted);
 /* LEASE_GET's hook; call->ctx is a struct lease_get of grant.c. */
 enum call_verdict client_granted(struct call *call, const struct proto_header *h, const union proto_body *body,
 				 const char **rule);
 int client_events_new(struct lh_fs *fs);
 void client_events_forget(struct lh_lease *lease);
+/* A MANUAL lease went with its session. */
+void client_event_lost(struct lh_fs *fs, struct lh_lease *lease);
 
 /* What LEASE_GET needs and brings. */
 struct lease_get {

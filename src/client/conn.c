@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/types.h"
 
 int conn_new(const struct conn_args *args, struct conn **out)
@@ -29,11 +30,10 @@ int conn_new(const struct conn_args *args, struct conn **out)
 		goto no_wake;
 	c->ops = args->ops;
 	c->ctx = args->ctx;
+	c->dial = args->dial;
 	c->fd = args->fd;
-	c->epoch = args->epoch;
-	c->outstanding_max = args->outstanding_max ? args->outstanding_max : 1;
 	c->spin_max_ns = c->spin_ns = args->spin_ns;
-	c->next_seq = 2; /* HELLO was 1 */
+	conn_welcome_take(c, args->welcome, args->hello_ns);
 	lock_init(&c->lock, RANK_SEND);
 	cond_init(&c->room);
 	err = -pthread_create(&c->thread, NULL, conn_thread, c);
@@ -77,9 +77,27 @@ void conn_free(struct conn *c)
 	close(c->wake);
 	cond_destroy(&c->room);
 	lock_destroy(&c->lock);
+	free(c->handles);
 	free(c->out);
 	free(c->in);
 	free(c);
+}
+
+void conn_welcome_take(struct conn *c, const struct proto_welcome *w, uint64_t hello_ns)
+{
+	c->session = w->session;
+	c->epoch = w->epoch;
+	c->boot = w->boot;
+	c->version = w->version;
+	memcpy(c->token, w->token, sizeof(c->token));
+	c->resumable = !(c->dial->flags & PROTO_HELLO_NO_RESUME) && w->session_timeout_ns;
+	c->lease_ns = w->session_timeout_ns;
+	c->outstanding_max = w->outstanding_max ? w->outstanding_max : 1;
+	c->next_seq = c->send_seq = 2; /* HELLO was 1 */
+	margin_init(&c->margin, w->session_timeout_ns, hello_ns);
+	c->pinged_ns = hello_ns;
+	atomic_store(&c->received, 0);
+	atomic_store(&c->unacked, 0);
 }
 
 void conn_break(struct conn *c, int err, const char *fmt, ...)
@@ -123,7 +141,7 @@ int conn_error(struct conn *c)
 
 bool conn_counts(unsigned type)
 {
-	return type != PROTO_LEASE_RELEASE && type != PROTO_PING && type != PROTO_GOODBYE;
+	return type != PROTO_LEASE_RELEASE && type != PROTO_PING && type != PROTO_CANCEL && type != PROTO_GOODBYE;
 }
 
 void call_init(struct call *call)
@@ -199,7 +217,7 @@ static void call_wait(struct conn *c, struct call *call)
 		conn_listen(c, call);
 		if (call->done)
 			break;
-		if (!c->reading) {
+		if (!c->reading && !c->down) {
 			c->reading = true;
 			lock_drop(&c->lock);
 			conn_read(c, call);
@@ -226,7 +244,7 @@ static int wait_for_room(struct conn *c, const struct call *call)
 		/* Descriptors go out with the first byte of their message (P17): nothing may wait before it. */
 		if (call->fd_count)
 			space = c->out_end == c->out_start;
-		if (slot && space)
+		if (slot && space && !c->renewing)
 			return 0;
 		cond_wait(&c->room, &c->lock);
 	}
@@ -254,13 +272,16 @@ int conn_call(struct conn *c, struct call *call, unsigned type, unsigned flags, 
 	call->type = (uint16_t)type;
 	lock_take(&c->lock);
 	err = wait_for_room(c, call);
+	call->body = body;
+	if (!err)
+		err = conn_handle_check(c, call);
 	if (!err)
 		err = conn_send(c, call, flags, body);
 	if (err) {
 		if (c->error)
-			fail(err, "%s", c->text);
+			fail(c->error, "%s", c->text);
 		lock_drop(&c->lock);
-		return err;
+		return err > 0 ? 0 : err;
 	}
 	call_wait(c, call);
 	err = call->status ? call_failed(c, call) : 0;
@@ -279,9 +300,23 @@ int conn_do(struct conn *c, unsigned type, unsigned flags, const union proto_bod
 	return err;
 }
 
+struct call *conn_told_new(unsigned type, const union proto_body *body)
+{
+	struct told *t = malloc(sizeof(*t));
+
+	if (!t)
+		return NULL;
+	call_init(&t->call);
+	t->call.forget = true;
+	t->call.type = (uint16_t)type;
+	t->body = *body;
+	t->call.body = &t->body;
+	return &t->call;
+}
+
 void conn_tell(struct conn *c, unsigned type, const union proto_body *body)
 {
-	struct call *call = malloc(sizeof(*call));
+	struct call *call = conn_told_new(type, body);
 	int err;
 
 	assert(!conn_counts(type));
@@ -290,16 +325,24 @@ void conn_tell(struct conn *c, unsigned type, const union proto_body *body)
 		conn_break(c, -ENOMEM, "no memory to answer the server; the session has ended");
 		return;
 	}
-	call_init(call);
-	call->forget = true;
-	call->type = (uint16_t)type;
 	lock_take(&c->lock);
-	err = c->error ? c->error : conn_send(c, call, 0, body);
+	/* What the old session had the new one knows nothing of. */
+	err = c->error ? c->error : c->renewing ? -ESTALE : conn_send(c, call, 0, call->body);
 	lock_drop(&c->lock);
 	if (err || type == PROTO_GOODBYE) {
 		call_fini(call);
 		free(call);
 	}
+}
+
+bool conn_trusted(struct conn *c)
+{
+	return margin_trusted(&c->margin, clock_now_ns());
+}
+
+int conn_confirm(struct conn *c)
+{
+	return conn_do(c, PROTO_PING, 0, NULL);
 }
 
 void conn_finish(struct conn *c, struct call *call)

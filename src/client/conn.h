@@ -10,7 +10,15 @@
  * Whoever reads never waits to send: what the socket does not take is kept and sent by the background thread, so that
  * two sides with full sockets cannot wait for each other. Callers wait (for room) before they send, not while.
  *
+ * A lost socket is not the end (L16, protocol P50 to P59). The background thread gets another one: by RESUME when the
+ * server still has the session, which the callers do not notice; else by HELLO, a new session in which what was open is
+ * opened again (conn_handle.c) and the owner hears that every lease is gone (renewed). Meanwhile calls wait. What had
+ * been sent and not answered when a session is lost is done again where that is right, and else fails: nobody knows
+ * whether it was done (conn_renew.c).
+ *
  * One end: the connection dies once, every call that waits and every later one fails with the same error and sentence.
+ *
+ * Handles in bodies are this file's numbers, not the server's: they outlive sessions.
  */
 #ifndef LH_CLIENT_CONN_H
 #define LH_CLIENT_CONN_H
@@ -21,6 +29,7 @@
 #include <stdint.h>
 
 #include "base/lock.h"
+#include "client/address.h"
 #include "proto/proto.h"
 
 #define CALL_SMALL 520u /* bytes of an answer that are kept without malloc */
@@ -39,12 +48,27 @@ struct conn_ops {
 	bool (*tick)(void *ctx);
 	/* Once, when the connection died; conn_error() tells why. */
 	void (*dead)(void *ctx);
+	/* The old session is no more: its leases, keys and data paths are gone. w is the new one's; nothing was asked
+	 * of it yet. rebooted: it is another server (L29). */
+	void (*renewed)(void *ctx, const struct proto_welcome *w, bool rebooted);
 };
 
+/* How to reach the server, and who says hello. */
+struct conn_dial {
+	const struct address *address;
+	uint64_t features;
+	uint32_t flags; /* PROTO_HELLO_* */
+	uint8_t client[16];
+	uint64_t timeout_ns; /* of one attempt */
+};
+/* The socket of a session that WELCOME opened; every failure has a sentence. */
+int conn_hello(const struct conn_dial *dial, uint64_t timeout_ns, struct proto_welcome *out);
+
 struct conn_args {
-	int fd;         /* after HELLO; conn's from now on, also on error */
-	uint64_t epoch; /* of the session */
-	unsigned outstanding_max;
+	int fd;                       /* after HELLO; conn's from now on, also on error */
+	uint64_t hello_ns;            /* when HELLO was sent */
+	const struct conn_dial *dial; /* outlives conn */
+	const struct proto_welcome *welcome;
 	uint64_t spin_ns;
 	const struct conn_ops *ops;
 	void *ctx;
@@ -77,7 +101,9 @@ struct call {
 	size_t notes_bytes;
 	struct cond cond;
 	uint64_t seq;
-	uint16_t type;
+	uint64_t sent_ns; /* when it was handed to the socket; 0: it never was */
+	const union proto_body *body;
+	uint16_t type, flags;
 	bool forget, sleeping, done;
 	int status;
 	void *memory;
@@ -105,6 +131,13 @@ void conn_finish(struct conn *c, struct call *call);
 /* The sequence of the oldest unanswered call of this type; UINT64_MAX: none. And of the newest; 0: none. */
 uint64_t conn_oldest(struct conn *c, unsigned type);
 uint64_t conn_newest(struct conn *c, unsigned type);
+/*
+ * L34: whether what the server said about leases may still be believed, by this process' clock: it has answered
+ * something that was sent less than the lease time, minus a margin, ago. Cheap.
+ */
+bool conn_trusted(struct conn *c);
+/* Asks the server, and waits: 0, and what was said before is true or was taken back. Or as conn_error. */
+int conn_confirm(struct conn *c);
 /* Asks for tick(). Never blocks. */
 void conn_tick(struct conn *c);
 /* 0 while alive; then the error, and fail_text() says why. */

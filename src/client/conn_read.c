@@ -24,24 +24,43 @@
 #define LOOK_AGAIN_NS (250 * NS_PER_US)
 #define PARK_AFTER    8u
 #define PARKED_FOR_NS NS_PER_SEC
+/* P52: so much is received without a request that acknowledges it; what a message costs the server to keep, besides. */
+#define ACK_BYTES    ((size_t)256 << 10)
+#define ACK_OVERHEAD 64u
+
+struct call *conn_pending_find(struct conn *c, uint64_t seq)
+{
+	struct call *call = c->pending[seq % CONN_BUCKETS];
+
+	while (call && call->seq != seq)
+		call = call->next;
+	return call;
+}
+
+void conn_pending_remove(struct conn *c, struct call *call)
+{
+	struct call **at = &c->pending[call->seq % CONN_BUCKETS];
+
+	while (*at != call)
+		at = &(*at)->next;
+	*at = call->next;
+	c->counted -= conn_counts(call->type);
+	cond_wake_all(&c->room);
+}
 
 /* Unlinks the call that this answers. */
 static struct call *pending_take(struct conn *c, uint64_t seq, unsigned type)
 {
-	struct call **at = &c->pending[seq % CONN_BUCKETS];
 	struct call *call;
 
 	lock_take(&c->lock);
-	while (*at && (*at)->seq != seq)
-		at = &(*at)->next;
-	call = *at;
-	if (call && call->type != type)
+	call = conn_pending_find(c, seq);
+	if (call && (call->type != type || seq >= c->send_seq))
 		call = NULL;
 	if (call) {
-		*at = call->next;
-		c->counted -= conn_counts(type);
+		conn_pending_remove(c, call);
 		c->finished++;
-		cond_wake_all(&c->room);
+		margin_confirm(&c->margin, call->sent_ns);
 	}
 	lock_drop(&c->lock);
 	return call;
@@ -115,6 +134,9 @@ static const char *read_answer(struct conn *c, const struct proto_header *h, con
 	if (!call)
 		return "P8 an answer to no request that waits";
 	rule = answer_deliver(call, h, bytes, &verdict);
+	lock_take(&c->lock);
+	conn_handle_answered(c, call);
+	lock_drop(&c->lock);
 	if (!rule && verdict == CALL_MORE)
 		rule = answer_continues(c, call);
 	if (rule) {
@@ -130,16 +152,6 @@ static const char *read_answer(struct conn *c, const struct proto_header *h, con
 		conn_finish(c, call);
 	}
 	return rule;
-}
-
-/* Caller holds the lock. The call with this number that waits for its answer. */
-static struct call *pending_find(struct conn *c, uint64_t seq)
-{
-	struct call *call = c->pending[seq % CONN_BUCKETS];
-
-	while (call && call->seq != seq)
-		call = call->next;
-	return call;
 }
 
 /* P36, P37: keeps what is said about a long call for the thread that waits for it. */
@@ -158,7 +170,7 @@ static const char *read_note(struct conn *c, const struct proto_header *h, const
 	n->header = *h;
 	memcpy(n->body, bytes, len);
 	lock_take(&c->lock);
-	call = pending_find(c, about);
+	call = conn_pending_find(c, about);
 	if (!call || !call->told || (h->type == PROTO_LOSS && call->type != PROTO_FS_EVACUATE))
 		rule = "P36 news about no long request that waits";
 	else if (call->notes_bytes + len > CALL_NOTES_MAX)
@@ -174,6 +186,23 @@ static const char *read_note(struct conn *c, const struct proto_header *h, const
 	if (rule)
 		free(n);
 	return rule;
+}
+
+/* What ends the session but says nothing against a new one is as good as a lost connection (P57). */
+static void read_goodbye(struct conn *c, const struct proto_goodbye *bye)
+{
+	unsigned reason = bye->reason;
+
+	if (c->resumable &&
+	    (reason == PROTO_BYE_SHUTDOWN || reason == PROTO_BYE_TIMEOUT || reason == PROTO_BYE_CLOSED)) {
+		lock_take(&c->lock);
+		conn_lost_session(c, "the server ended the session: %s: %.*s", proto_bye_name(reason),
+				  (int)bye->text.len, bye->text.bytes);
+		lock_drop(&c->lock);
+		return;
+	}
+	conn_break(c, reason == PROTO_BYE_PROTOCOL ? -EPROTO : -ENOTCONN, "the server ended the session: %s: %.*s",
+		   proto_bye_name(reason), (int)bye->text.len, bye->text.bytes);
 }
 
 static const char *read_event(struct conn *c, const struct proto_header *h, const uint8_t *bytes)
@@ -193,13 +222,23 @@ static const char *read_event(struct conn *c, const struct proto_header *h, cons
 	case PROTO_LOSS:
 		return h->seq ? "P2 an event has sequence 0" : read_note(c, h, bytes, body.loss.request);
 	case PROTO_GOODBYE:
-		conn_break(c, body.goodbye.reason == PROTO_BYE_PROTOCOL ? -EPROTO : -ENOTCONN,
-			   "the server ended the session: %s: %.*s", proto_bye_name(body.goodbye.reason),
-			   (int)body.goodbye.text.len, body.goodbye.text.bytes);
+		read_goodbye(c, &body.goodbye);
 		return NULL;
 	default:
 		return "P3 a request from the server";
 	}
+}
+
+/* P51, P52: the server keeps what it sent until it hears that it came. */
+static void message_counted(struct conn *c, const struct proto_header *h)
+{
+	static const union proto_body nothing;
+
+	if (!c->resumable || h->type == PROTO_GOODBYE)
+		return;
+	atomic_fetch_add(&c->received, 1);
+	if (atomic_fetch_add(&c->unacked, h->length + ACK_OVERHEAD) > ACK_BYTES)
+		conn_tell(c, PROTO_PING, &nothing);
 }
 
 /* One message if it is whole: its length; 0: more bytes are needed; -1: the connection is over. */
@@ -223,8 +262,10 @@ static ssize_t read_message(struct conn *c)
 		rule = read_answer(c, &h, bytes + PROTO_HEADER_SIZE);
 	else if (!rule)
 		rule = read_event(c, &h, bytes + PROTO_HEADER_SIZE);
-	if (!rule)
+	if (!rule) {
+		message_counted(c, &h);
 		return h.length;
+	}
 	broken(c, rule);
 	return -1;
 }
@@ -266,14 +307,14 @@ static ssize_t receive(struct conn *c)
 	}
 	if (n < 0 && errno == EAGAIN)
 		return 0;
-	conn_break(c, -ENOTCONN,
-		   "the connection to the server was lost%s%s; its leases are gone, nothing acknowledged is lost",
-		   n < 0 ? ": " : "", n < 0 ? strerror(errno) : "");
+	lock_take(&c->lock);
+	conn_lost(c, "%s", n < 0 ? strerror(errno) : "the server closed it");
+	lock_drop(&c->lock);
 	return -1;
 }
 
 /* Fails every call that waits. Everything that comes later is refused by conn->error. */
-static void conn_over(struct conn *c)
+void conn_over(struct conn *c)
 {
 	struct call *list = NULL;
 	struct call *next;
@@ -329,7 +370,8 @@ void conn_read(struct conn *c, const struct call *own)
 		ssize_t n = receive(c);
 
 		if (n < 0 || (n > 0 && !read_messages(c))) {
-			conn_over(c);
+			if (conn_error(c))
+				conn_over(c);
 			return;
 		}
 		if (own && own->done) {
@@ -380,20 +422,21 @@ static bool watch_turn(struct conn *c, struct watch *w)
 static void watch_wait(struct conn *c, const struct watch *w)
 {
 	struct pollfd p[2] = {{.fd = c->fd}, {.fd = c->wake, .events = POLLIN}};
-	struct timespec look = {.tv_nsec = LOOK_AGAIN_NS};
-	struct timespec park = {.tv_sec = PARKED_FOR_NS / NS_PER_SEC};
-	struct timespec none = {0};
-	bool parked, ticking;
+	uint64_t wait_ns = conn_link_due(c);
+	struct timespec time;
 	eventfd_t drop;
 
 	lock_take(&c->lock);
-	parked = c->parked;
-	ticking = c->ticking;
+	if (w->away)
+		wait_ns = min_u64(wait_ns, c->parked ? PARKED_FOR_NS : LOOK_AGAIN_NS);
+	if (c->ticking)
+		wait_ns = 0;
 	p[0].events = (short)((w->away ? 0 : POLLIN) | (c->out_end > c->out_start ? POLLOUT : 0));
-	if (w->away && p[0].events == 0)
+	if (c->down || p[0].events == 0)
 		p[0].fd = -1;
 	lock_drop(&c->lock);
-	ppoll(p, 2, ticking ? &none : !w->away ? NULL : parked ? &park : &look, NULL);
+	time = (struct timespec){.tv_sec = (time_t)(wait_ns / NS_PER_SEC), .tv_nsec = (long)(wait_ns % NS_PER_SEC)};
+	ppoll(p, 2, &time, NULL);
 	if (p[1].revents)
 		eventfd_read(c->wake, &drop);
 	if (p[0].revents & POLLOUT)
@@ -427,8 +470,10 @@ void *conn_thread(void *arg)
 			return NULL;
 		watch_wait(c, &w);
 		watch_tick(c);
+		conn_heartbeat(c);
 		if (!watch_turn(c, &w))
 			continue;
+		conn_restore(c);
 		conn_read(c, NULL);
 		lock_take(&c->lock);
 		conn_role_drop(c);

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/types.h"
 
 /* Two paths and their lengths are the longest request without data. */
@@ -76,20 +77,6 @@ static ssize_t send_some(struct conn *c, const struct iovec iov[2], const struct
 	return errno == EAGAIN ? 0 : -errno;
 }
 
-/* The socket is gone or the server does not read: the reader ends the connection. The lock is held, so not conn_break.
- */
-static void send_failed(struct conn *c, const char *why)
-{
-	if (c->error)
-		return;
-	c->error = -ENOTCONN;
-	snprintf(c->text, sizeof(c->text),
-		 "the connection to the server was lost while sending: %s; its leases are gone", why);
-	shutdown(c->fd, SHUT_RDWR);
-	cond_wake_all(&c->room);
-	conn_kick(c);
-}
-
 /* Keeps what follows the first sent bytes of both. */
 static int out_rest(struct conn *c, const struct iovec iov[2], size_t sent)
 {
@@ -114,7 +101,7 @@ static int send_bytes(struct conn *c, const struct iovec iov[2], const struct ca
 	if (c->out_end == c->out_start) {
 		n = send_some(c, iov, call);
 		if (n < 0) {
-			send_failed(c, strerror((int)-n));
+			conn_lost(c, "sending: %s", strerror((int)-n));
 			return 0;
 		}
 	}
@@ -125,42 +112,109 @@ static int send_bytes(struct conn *c, const struct iovec iov[2], const struct ca
 		return -EAGAIN;
 	err = out_rest(c, iov, sent);
 	if (err)
-		send_failed(c, "it reads nothing");
+		conn_lost(c, "it reads nothing");
 	conn_kick(c);
 	return 0;
 }
 
-int conn_send(struct conn *c, struct call *call, unsigned flags, const union proto_body *body)
+/* The head of a request in buf; *tail: the data behind it, or NULL. */
+static ssize_t encode(struct conn *c, const struct call *call, uint8_t buf[HEAD_MAX], struct proto_data *tail)
 {
 	struct proto_header h = {.type = call->type,
-				 .flags = (uint16_t)flags,
-				 .seq = call->type == PROTO_GOODBYE ? 0 : c->next_seq,
-				 .epoch = c->epoch};
-	const struct proto_data *tail = proto_tail(&h, body);
+				 .flags = call->flags,
+				 .seq = call->seq,
+				 .epoch = c->epoch,
+				 .ack = c->resumable ? (uint32_t)atomic_load(&c->received) : 0};
+	const struct proto_data *data;
+	union proto_body body = {0};
+
+	if (call->body)
+		body = *call->body;
+	conn_handle_translate(c, call->type, &body);
+	data = proto_tail(&h, &body);
+	*tail = data ? *data : (struct proto_data){0};
+	return data ? proto_encode_head(&h, &body, buf, HEAD_MAX) : proto_encode(&h, &body, buf, HEAD_MAX);
+}
+
+static int encode_check(struct conn *c, const struct call *call, uint8_t buf[HEAD_MAX], struct proto_data *tail)
+{
+	ssize_t n = encode(c, call, buf, tail);
+
+	return n < 0 ? (int)n : 0;
+}
+
+/* Hands one request to the socket. -EAGAIN: only for calls with descriptors, which need room. */
+static int hand_over(struct conn *c, struct call *call)
+{
 	uint8_t head[HEAD_MAX];
 	struct iovec iov[2] = {{.iov_base = head}, {0}};
-	ssize_t n;
+	struct proto_data tail;
+	ssize_t n = encode(c, call, head, &tail);
 	int err;
 
-	lock_assert_held(RANK_SEND);
-	assert(!c->error);
-	n = tail ? proto_encode_head(&h, body, head, sizeof(head)) : proto_encode(&h, body, head, sizeof(head));
 	if (n < 0)
 		return fail((int)n, "%s: a value is over the limit of the protocol", proto_type_name(call->type));
 	iov[0].iov_len = (size_t)n;
-	if (tail) {
-		iov[1].iov_base = (void *)tail->bytes;
-		iov[1].iov_len = tail->len;
-	}
+	iov[1].iov_base = (void *)(uintptr_t)tail.bytes;
+	iov[1].iov_len = tail.len;
+	atomic_store_explicit(&c->unacked, 0, memory_order_relaxed);
+	call->sent_ns = clock_now_ns();
 	err = send_bytes(c, iov, call);
-	if (err)
-		return fail(err, "%s: the socket is full", proto_type_name(call->type));
+	return err ? fail(err, "%s: the socket is full", proto_type_name(call->type)) : 0;
+}
+
+void conn_pump(struct conn *c)
+{
+	lock_assert_held(RANK_SEND);
+	while (!c->down && !c->error && c->send_seq < c->next_seq && c->out_end - c->out_start < CONN_OUT_MAX) {
+		struct call *call = conn_pending_find(c, c->send_seq);
+
+		/* Descriptors go out with the first byte of their message (P17): nothing may wait before it. */
+		if (call->fd_count && c->out_end > c->out_start)
+			break;
+		c->send_seq++;
+		if (hand_over(c, call))
+			conn_lost(c, "a request could not be sent again: %s", fail_text());
+	}
+}
+
+void conn_pending_add(struct conn *c, struct call *call, uint64_t seq)
+{
+	struct call **at = &c->pending[seq % CONN_BUCKETS];
+
+	call->seq = seq;
+	call->next = *at;
+	*at = call;
+}
+
+int conn_send(struct conn *c, struct call *call, unsigned flags, const union proto_body *body)
+{
+	uint8_t head[HEAD_MAX];
+	struct proto_data tail;
+	int err = 0;
+
+	lock_assert_held(RANK_SEND);
+	assert(!c->error);
+	call->body = body;
+	call->flags = (uint16_t)flags;
+	call->sent_ns = 0;
+	call->seq = call->type == PROTO_GOODBYE ? 0 : c->next_seq;
 	if (call->type == PROTO_GOODBYE)
-		return 0;
-	/* A send that failed ends the connection, and with it this call like all that wait. */
-	call->seq = c->next_seq++;
-	call->next = c->pending[call->seq % CONN_BUCKETS];
-	c->pending[call->seq % CONN_BUCKETS] = call;
+		return c->down ? 0 : hand_over(c, call);
+	/* When its turn has not come, at least it is known now whether it can be said at all. */
+	if (c->down || c->send_seq < c->next_seq)
+		err = encode_check(c, call, head, &tail);
+	else
+		err = hand_over(c, call);
+	if (err)
+		return fail(err, "%s: a value is over the limit of the protocol, or the socket is full",
+			    proto_type_name(call->type));
+	if (call->sent_ns)
+		c->send_seq = call->seq + 1;
+	/* A send that failed takes the link down, and this call waits like all others. */
+	c->next_seq = call->seq + 1;
+	conn_pending_add(c, call, call->seq);
+	conn_handle_sent(c, call);
 	c->counted += conn_counts(call->type);
 	return 0;
 }
@@ -168,17 +222,18 @@ int conn_send(struct conn *c, struct call *call, unsigned flags, const union pro
 void conn_flush(struct conn *c)
 {
 	lock_take(&c->lock);
-	while (c->out_end > c->out_start && !c->error) {
+	while (c->out_end > c->out_start && !c->error && !c->down) {
 		ssize_t n = send(c->fd, c->out + c->out_start, c->out_end - c->out_start, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN)
-			send_failed(c, strerror(errno));
+			conn_lost(c, "sending: %s", strerror(errno));
 		if (n <= 0)
 			break;
 		c->out_start += (size_t)n;
 	}
+	conn_pump(c);
 	if (c->out_end - c->out_start < CONN_OUT_MAX)
 		cond_wake_all(&c->room);
 	lock_drop(&c->lock);

@@ -48,6 +48,9 @@ struct buffer {
 struct data {
 	struct data_args args;
 	struct lock lock; /* FABRIC */
+	uint64_t session;
+	uint32_t version;
+	uint8_t token[16];
 	struct cond attached;
 	struct data_path *current; /* NULL: none */
 	struct data_path *paths;   /* current, and old ones that still have operations or buffers */
@@ -91,14 +94,17 @@ static int attach_ring(struct data *d, struct fabric_conn **out)
 static int attach_stream(struct data *d, struct fabric_conn **out)
 {
 	const struct fabric_conn_options o = {.spin_ns = d->args.spin_ns};
-	const struct proto_welcome *w = d->args.welcome;
-	union proto_body body = {.data_hello = {.magic = PROTO_MAGIC, .version = w->version, .session = w->session}};
+	union proto_body body = {.data_hello = {.magic = PROTO_MAGIC}};
 	struct wire_reply *reply = malloc(sizeof(*reply));
 	int fd;
 
 	if (!reply)
 		return -ENOMEM;
-	memcpy(body.data_hello.token, w->token, sizeof(body.data_hello.token));
+	lock_take(&d->lock);
+	body.data_hello.version = d->version;
+	body.data_hello.session = d->session;
+	memcpy(body.data_hello.token, d->token, sizeof(d->token));
+	lock_drop(&d->lock);
 	fd = wire_open(d->args.address, PROTO_DATA_HELLO, &body, d->args.timeout_ns, reply);
 	free(reply);
 	return fd < 0 ? fd : fabric_stream_connect(fd, &o, out);
@@ -141,6 +147,13 @@ static int choose(struct data_args *a)
 	return 0;
 }
 
+static void session_take(struct data *d, const struct proto_welcome *w)
+{
+	d->version = w->version;
+	d->session = w->session;
+	memcpy(d->token, w->token, sizeof(d->token));
+}
+
 int data_new(const struct data_args *args, struct data **out)
 {
 	struct data *d = calloc(1, sizeof(*d));
@@ -149,19 +162,27 @@ int data_new(const struct data_args *args, struct data **out)
 	if (!d)
 		return -ENOMEM;
 	d->args = *args;
+	lock_init(&d->lock, RANK_FABRIC);
+	cond_init(&d->attached);
+	session_take(d, args->welcome);
 	err = choose(&d->args);
 	if (!err && d->args.fabric != LH_FABRIC_NONE)
 		err = attach(d, &d->current);
 	if (err) {
+		cond_destroy(&d->attached);
+		lock_destroy(&d->lock);
 		free(d);
 		return err;
 	}
 	d->paths = d->current;
 	d->pause_ns = RETRY_FIRST_NS;
-	lock_init(&d->lock, RANK_FABRIC);
-	cond_init(&d->attached);
 	*out = d;
 	return 0;
+}
+
+bool data_can(const struct data *d)
+{
+	return d->args.fabric != LH_FABRIC_NONE;
 }
 
 /* Caller holds the lock; returns the path that is to be freed without it. */
@@ -216,6 +237,24 @@ void data_shutdown(struct data *d)
 	if (!p)
 		return;
 	fabric_conn_shutdown(p->conn);
+	data_path_put(d, p);
+}
+
+void data_renew(struct data *d, const struct proto_welcome *w)
+{
+	struct data_path *p;
+
+	lock_take(&d->lock);
+	session_take(d, w);
+	d->retry_ns = 0;
+	d->pause_ns = RETRY_FIRST_NS;
+	p = d->current;
+	if (p)
+		p->refs++;
+	lock_drop(&d->lock);
+	if (!p)
+		return;
+	data_path_lost(d, p);
 	data_path_put(d, p);
 }
 

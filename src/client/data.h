@@ -25,10 +25,15 @@ struct data_args {
 
 /* Attaches the first path. -EOPNOTSUPP: the server does not offer what was asked for. */
 int data_new(const struct data_args *args, struct data **out);
+/* Whether there is a data path at all, now or later. */
+bool data_can(const struct data *d);
 /* Operations have ended, buffers were given back. NULL is allowed. */
 void data_free(struct data *d);
 /* The session is over: completes everything that is outstanding with -EPIPE. */
 void data_shutdown(struct data *d);
+
+/* Another session, of these: keys and paths of the old one are gone. */
+void data_renew(struct data *d, const struct proto_welcome *w);
 
 /* The path that works now, with a reference; NULL: none. Attaches one if need be. */
 struct data_path *data_path_get(struct data *d);

@@ -4,17 +4,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "client/wire.h"
 
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_SEC)
 #define SPIN_NS            (50 * NS_PER_US)
 #define RING_BYTES         ((uint64_t)16 << 20)
 #define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING)
 
-static const struct conn_ops session_ops = {.event = client_event, .tick = client_tick, .dead = client_dead};
+static const struct conn_ops session_ops = {
+    .event = client_event, .tick = client_tick, .dead = client_dead, .renewed = client_renewed};
 
 static void options_fill(struct lh_open_options *o)
 {
@@ -24,59 +25,6 @@ static void options_fill(struct lh_open_options *o)
 		o->spin_ns = SPIN_NS;
 	if (!o->ring_bytes)
 		o->ring_bytes = RING_BYTES;
-}
-
-/* What the server says about itself must make sense before anything is built on it. */
-static int welcome_check(const struct lh_fs *fs)
-{
-	const struct proto_welcome *w = &fs->welcome;
-	const char *wrong = NULL;
-
-	if (w->version < PROTO_VERSION_MIN || w->version > PROTO_VERSION_MAX)
-		return fail(-EPROTONOSUPPORT, "%s: the server speaks protocol version %u, this library %u to %u",
-			    fs->address.text, w->version, PROTO_VERSION_MIN, PROTO_VERSION_MAX);
-	if (w->features & ~(uint64_t)FEATURES)
-		wrong = "features that were not offered (P22)";
-	else if (w->data_max == 0 || w->data_max > PROTO_DATA_MAX)
-		wrong = "data_max";
-	else if (w->outstanding_max == 0)
-		wrong = "outstanding_max";
-	else if (w->epoch == 0)
-		wrong = "an epoch of 0";
-	if (wrong)
-		return fail(-EPROTO, "%s: the server's WELCOME is wrong: %s", fs->address.text, wrong);
-	return 0;
-}
-
-/* The socket of a session that WELCOME opened. */
-static int session_hello(struct lh_fs *fs)
-{
-	char host[PROTO_HOST_MAX + 1] = "";
-	union proto_body body = {.hello = {.magic = PROTO_MAGIC,
-					   .version_min = PROTO_VERSION_MIN,
-					   .version_max = PROTO_VERSION_MAX,
-					   .features = FEATURES,
-					   .flags = (fs->opt.read_only ? PROTO_HELLO_READ_ONLY : 0) | PROTO_HELLO_NO_RESUME,
-					   .pid = getpid()}};
-	struct wire_reply *reply = malloc(sizeof(*reply));
-	int err;
-	int fd;
-
-	if (!reply)
-		return -ENOMEM;
-	gethostname(host, sizeof(host) - 1);
-	body.hello.host = proto_str_of(host);
-	fd = wire_open(&fs->address, PROTO_HELLO, &body, fs->opt.connect_timeout_ns, reply);
-	if (fd >= 0)
-		fs->welcome = reply->body.welcome;
-	free(reply);
-	if (fd < 0)
-		return fd;
-	err = welcome_check(fs);
-	if (!err)
-		return fd;
-	close(fd);
-	return err;
 }
 
 static int session_data(struct lh_fs *fs)
@@ -121,23 +69,36 @@ static void session_free(struct lh_fs *fs)
 
 static int session_start(struct lh_fs *fs, const char *where)
 {
-	struct conn_args args = {.ops = &session_ops, .ctx = fs, .spin_ns = fs->opt.spin_ns};
+	struct conn_args args = {.ops = &session_ops,
+				 .ctx = fs,
+				 .dial = &fs->dial,
+				 .welcome = &fs->welcome,
+				 .spin_ns = fs->opt.spin_ns,
+				 .hello_ns = clock_now_ns()};
 	int err = address_parse(where, &fs->address);
 
 	if (err)
 		return err;
+	fs->dial = (struct conn_dial){.address = &fs->address,
+				      .features = FEATURES,
+				      .flags = (fs->opt.read_only ? PROTO_HELLO_READ_ONLY : 0) |
+					       (fs->opt.no_resume ? PROTO_HELLO_NO_RESUME : 0),
+				      .timeout_ns = fs->opt.connect_timeout_ns};
+	if (getrandom(fs->dial.client, sizeof(fs->dial.client), 0) != sizeof(fs->dial.client))
+		return fail(-EIO, "%s: the kernel gave no random bytes for this client's name", where);
 	err = client_events_new(fs);
 	if (err)
 		return fail(err, "%s: no event queue: %s", where, strerror(-err));
-	args.fd = session_hello(fs);
+	args.fd = conn_hello(&fs->dial, fs->opt.connect_timeout_ns, &fs->welcome);
 	if (args.fd < 0)
 		return args.fd;
-	args.epoch = fs->welcome.epoch;
-	args.outstanding_max = fs->welcome.outstanding_max;
 	err = conn_new(&args, &fs->conn);
 	if (err)
 		return err;
-	return session_data(fs);
+	err = session_data(fs);
+	if (err || fs->opt.no_cache || !data_can(fs->data))
+		return err;
+	return client_cache_new(fs);
 }
 
 int client_open(const char *where, const struct lh_open_options *opt, struct lh_fs **out)

@@ -346,6 +346,14 @@ const char *client_event(void *ctx, const struct proto_header *h, const union pr
 	return rule;
 }
 
+void client_event_lost(struct lh_fs *fs, struct lh_lease *lease)
+{
+	struct notice n = {.lease = lease, .type = LH_EVENT_REVOKED, .range = lease->window, .stop = true};
+
+	snprintf(n.reason, sizeof(n.reason), "session ended");
+	event_push(fs, &n);
+}
+
 /* Caller holds fs->lock. */
 static void lease_dies(struct lh_fs *fs, struct lh_lease *lease)
 {

@@ -96,8 +96,10 @@ static int goodbye_error(unsigned reason)
 	}
 }
 
-static int wire_check(const struct wire *w, unsigned type, const struct wire_reply *r)
+static int wire_check(const struct wire *w, const struct proto_header *asked, struct wire_reply *r)
 {
+	unsigned type = asked->type;
+
 	const struct proto_header *h = &r->header;
 
 	if (h->type == PROTO_GOODBYE && !(h->flags & PROTO_REPLY)) {
@@ -106,20 +108,22 @@ static int wire_check(const struct wire *w, unsigned type, const struct wire_rep
 		return fail(goodbye_error(bye->reason), "%s: the server refused: %s: %.*s", w->address->text,
 			    proto_bye_name(bye->reason), (int)bye->text.len, bye->text.bytes);
 	}
-	if (h->type != type || !(h->flags & PROTO_REPLY) || h->seq != 1 || h->epoch != 0)
+	if (h->type != type || !(h->flags & PROTO_REPLY) || h->seq != asked->seq || h->epoch != asked->epoch)
 		return fail(-EPROTO, "%s: the first message is no answer to %s: not a Leasehold server?",
 			    w->address->text, proto_type_name(type));
+	r->answered = true;
 	if (h->status)
 		return fail(-(int)h->status, "%s: the server refused %s: %.*s", w->address->text, proto_type_name(type),
 			    (int)r->body.error.text.len, r->body.error.text.bytes);
 	return 0;
 }
 
-static int wire_reply(const struct wire *w, unsigned type, struct wire_reply *r)
+static int wire_reply(const struct wire *w, const struct proto_header *asked, struct wire_reply *r)
 {
 	const char *rule;
 	int err = wire_receive(w, r->bytes, PROTO_HEADER_SIZE);
 
+	r->answered = false;
 	if (err)
 		return err;
 	rule = proto_header_decode(r->bytes, &r->header);
@@ -136,28 +140,39 @@ static int wire_reply(const struct wire *w, unsigned type, struct wire_reply *r)
 	if (rule)
 		return fail(-EPROTO, "%s: not a Leasehold server? Its first message breaks rule %s", w->address->text,
 			    rule);
-	return wire_check(w, type, r);
+	return wire_check(w, asked, r);
+}
+
+int wire_ask(const struct address *a, int fd, const struct proto_header *header, const union proto_body *body,
+	     uint64_t timeout_ns, struct wire_reply *out)
+{
+	struct wire w = {.address = a, .fd = fd, .until_ns = clock_now_ns() + timeout_ns};
+	uint8_t request[WIRE_REQUEST_MAX];
+	ssize_t n = proto_encode(header, body, request, sizeof(request));
+	int err;
+
+	out->answered = false;
+	if (n < 0)
+		return fail((int)n, "%s: cannot encode %s", a->text, proto_type_name(header->type));
+	err = wire_send(&w, request, (size_t)n);
+	return err ? err : wire_reply(&w, header, out);
 }
 
 int wire_open(const struct address *a, unsigned type, const union proto_body *body, uint64_t timeout_ns,
 	      struct wire_reply *out)
 {
 	struct proto_header h = {.type = (uint16_t)type, .seq = 1};
-	struct wire w = {.address = a, .until_ns = clock_now_ns() + timeout_ns};
-	uint8_t request[WIRE_REQUEST_MAX];
-	ssize_t n = proto_encode(&h, body, request, sizeof(request));
+	uint64_t until_ns = clock_now_ns() + timeout_ns;
+	int fd = address_connect(a, timeout_ns);
+	uint64_t now;
 	int err;
 
-	if (n < 0)
-		return fail((int)n, "%s: cannot encode %s", a->text, proto_type_name(type));
-	w.fd = address_connect(a, timeout_ns);
-	if (w.fd < 0)
-		return w.fd;
-	err = wire_send(&w, request, (size_t)n);
+	if (fd < 0)
+		return fd;
+	now = clock_now_ns();
+	err = wire_ask(a, fd, &h, body, now < until_ns ? until_ns - now : 1, out);
 	if (!err)
-		err = wire_reply(&w, type, out);
-	if (!err)
-		return w.fd;
-	close(w.fd);
+		return fd;
+	close(fd);
 	return err;
 }

@@ -14,6 +14,7 @@
 #define WIRE_REPLY_MAX 1024u
 
 struct wire_reply {
+	bool answered; /* wire_ask: the server did, if only with an error */
 	struct proto_header header;
 	union proto_body body; /* views into bytes */
 	uint8_t bytes[WIRE_REPLY_MAX];
@@ -23,5 +24,9 @@ struct wire_reply {
  * address. */
 int wire_open(const struct address *a, unsigned type, const union proto_body *body, uint64_t timeout_ns,
 	      struct wire_reply *out);
+
+/* One request on an open socket, before anything else uses it; header's sequence and epoch are the answer's too. */
+int wire_ask(const struct address *a, int fd, const struct proto_header *header, const union proto_body *body,
+	     uint64_t timeout_ns, struct wire_reply *out);
 
 #endif
