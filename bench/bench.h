@@ -35,15 +35,17 @@ struct row {
 	bool write;
 };
 
-extern const struct row direct_rows[], local_rows[], lease_rows[], ledger_rows[], ttl_rows[], meta_rows[], space_rows[],
-    growth_rows[];
-extern const unsigned direct_row_count, local_row_count, lease_row_count, ledger_row_count, ttl_row_count,
-    meta_row_count, space_row_count, growth_row_count;
+extern const struct row direct_rows[], local_rows[], lease_rows[], remote_rows[], stream_rows[], ledger_rows[],
+    ttl_rows[], meta_rows[], space_rows[], growth_rows[];
+extern const unsigned direct_row_count, local_row_count, lease_row_count, remote_row_count, stream_row_count,
+    ledger_row_count, ttl_row_count, meta_row_count, space_row_count, growth_row_count;
 
 /* After the last row: stops processes, removes files. */
 void direct_finish(void);
 void local_finish(void);
 void lease_finish(void);
+void remote_finish(void);
+void stream_finish(void);
 void meta_finish(void);
 void space_finish(void);
 void growth_finish(void);

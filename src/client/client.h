@@ -46,7 +46,10 @@ struct grant {
 	TAILQ_ENTRY(grant) in_lease;
 	struct lh_lease *lease;
 	uint64_t number;
-	uint32_t seq; /* the highest seen */
+	uint32_t seq;       /* the highest seen */
+	bool used;          /* while the lease is swept */
+	struct range range; /* as granted */
+	uint64_t limit;     /* of a cached lease: where the file ended; nothing behind it is known */
 };
 TAILQ_HEAD(grant_list, grant);
 
@@ -69,6 +72,7 @@ struct lh_fs {
 	struct data *data;
 	struct evqueue *events;
 	atomic_bool nowait;
+	atomic_ullong interrupts; /* calls of lh_fs_interrupt */
 	atomic_uint handles; /* files, directories and queues that are open */
 
 	struct lock lock; /* CLIENT */
@@ -79,6 +83,7 @@ struct lh_fs {
 	struct call *continued_call;
 	unsigned leaving; /* of all leases */
 	TAILQ_HEAD(, lh_file) files;
+	struct session_cache *cache; /* cache.c; NULL: none */
 	struct cond unused;    /* a file's users became none */
 	uint64_t written_boot; /* of the server that has what is written and not committed */
 	atomic_uint restarts;  /* of the server, during this session (client_lost_all) */
@@ -102,6 +107,7 @@ struct lh_file {
 	int flags;
 	unsigned users;                /* threads that walk over it; closing waits for them. Under lh_fs.lock */
 	TAILQ_HEAD(, lh_lease) leases; /* under lh_fs.lock */
+	struct cache *_Atomic cache;   /* cache.c */
 	struct dirty dirty;
 };
 
@@ -124,7 +130,7 @@ struct leaving {
 struct lh_lease {
 	struct lh_lease_head head;
 	TAILQ_ENTRY(lh_lease) in_file;
-	uint32_t mode; /* enum proto_mode */
+	_Atomic uint32_t mode; /* enum proto_mode; changes with the turn (faulting) taken */
 	uint32_t flags;
 	uint64_t deadline_ns; /* as in LEASE_GET */
 	struct range window;  /* as asked, bytes */
@@ -141,7 +147,14 @@ struct lh_lease {
 	uint64_t number;       /* of the newest grant */
 	uint64_t size;         /* of the file, as last told */
 	uint64_t changes;      /* counts what changed map or size */
+	struct cache *cache;   /* not NULL: the session's own, for plain reads (cache.c) */
+	unsigned asking;       /* wishes of the cache that are on their way */
+	unsigned shrinks;      /* how often this session made the file shorter */
 	bool size_old;         /* the size may have shrunk since */
+	uint64_t max_age_ns;   /* EXCLUSIVE, as asked */
+	uint64_t deny_until_ns; /* by clock_now_ns; 0: not got yet */
+	bool exclusive;
+	bool broken;           /* it could not be changed (L23): the next try gets it anew first */
 	bool faulting;         /* a thread asks for a missing piece; the others wait */
 	bool lost;             /* something was taken away: unknown means gone, not just unmapped */
 	bool dead;             /* with its session */
@@ -248,6 +261,16 @@ ssize_t client_call_write(struct lh_file *file, const void *buf, size_t len, uin
 
 void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
 
+/* change.c */
+void client_fs_interrupt(struct lh_fs *fs);
+int client_lease_change(struct lh_lease *lease, uint32_t flags, uint64_t max_age_ns);
+/* -EINTR when lh_fs_interrupt was called since fs->interrupts was `before`. */
+int client_interrupted(struct lh_fs *fs, uint64_t before);
+/* When a lease ceases to deny changes that does so for left_ns yet. */
+uint64_t client_deny_until(uint64_t left_ns);
+/* Fills flags and max_age_ns in. */
+void client_deny_ask(struct lh_lease *lease, struct proto_lease_get *get);
+
 /* notice.c: what the server says about leases; for conn. */
 const char *client_event(void *ctx, const struct proto_header *h, const union proto_body *body);
 bool client_tick(void *ctx);
@@ -268,6 +291,7 @@ struct lease_get {
 	struct lh_lease *lease;
 	struct grant *grant; /* memory, made before; NULL when it is in the tables */
 	struct range granted;
+	unsigned shrinks; /* the lease's when it was asked for */
 	bool forgotten; /* a notice overtook the grant: ask again */
 };
 

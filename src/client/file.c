@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Calls on open files. Reads and writes longer than one message may carry go in pieces, as pread and pwrite may. */
+#include "client/cache.h"
 #include "client/client.h"
 
 #include <fcntl.h>
@@ -22,6 +23,8 @@ static void sizes_are_old(struct lh_fs *fs, uint64_t ino)
 			lock_take(&lease->lock);
 			lease->size_old = true;
 			lease->changes++;
+			if (lease->cache)
+				client_cache_shrunk(fs, lease);
 			lock_drop(&lease->lock);
 		}
 	}
@@ -126,6 +129,7 @@ int client_file_close(struct lh_file *file)
 	uncommitted = client_commit(file, RANGE_ALL, &size);
 	if (uncommitted)
 		snprintf(why, sizeof(why), "%s", fail_text());
+	client_cache_close(file);
 	close_leases(file);
 	err = conn_do(fs->conn, PROTO_FILE_CLOSE, 0, &body);
 	lock_take(&fs->lock);

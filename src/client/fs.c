@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "client/cache.h"
 
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_SEC)
 #define SPIN_NS            (50 * NS_PER_US)
@@ -55,6 +56,7 @@ static void session_free(struct lh_fs *fs)
 {
 	struct remembered *next;
 
+	client_cache_free(fs);
 	conn_free(fs->conn);
 	data_free(fs->data);
 	for (struct remembered *r = fs->remembered; r; r = next) {

@@ -6,6 +6,7 @@
  * that nothing new starts on it, and the last operation that overlaps it sends the RELEASE as it ends. An operation
  * cannot take long, and if it does the server takes the range by force and the operation goes again elsewhere.
  */
+#include "client/cache.h"
 #include "client/client.h"
 
 #include <assert.h>
@@ -121,6 +122,24 @@ void client_grant_leave(struct lh_fs *fs, struct grant *g, struct range range)
 		conn_tick(fs->conn);
 }
 
+/* Marks the grants through which something is reached, or is on its way out. */
+static void mark_used(struct lh_fs *fs, struct lh_lease *lease)
+{
+	struct grant *g = NULL;
+
+	TAILQ_FOREACH (g, &lease->grants, in_lease)
+		g->used = fs->continued == g->number;
+	for (const struct leaving *l = lease->leaving; l; l = l->next)
+		l->grant->used = true;
+	g = NULL;
+	for (unsigned i = 0; i < lease->map.count; i++) {
+		if (!g || g->number != lease->map.runs[i].lease)
+			g = client_grant_find(fs, lease->map.runs[i].lease);
+		if (g)
+			g->used = true;
+	}
+}
+
 void client_lease_sweep(struct lh_lease *lease)
 {
 	struct lh_fs *fs = lease_session(lease);
@@ -143,10 +162,26 @@ void client_lease_sweep(struct lh_lease *lease)
 		free(l);
 		/* The grant may be gone, and with it nothing else of the list: its other entries keep it in use. */
 	}
+	mark_used(fs, lease);
 	for (g = TAILQ_FIRST(&lease->grants); g; g = next) {
 		next = TAILQ_NEXT(g, in_lease);
-		if (!grant_used(fs, g))
+		if (!g->used)
 			grant_leave_now(fs, g, RANGE_ALL);
+	}
+}
+
+void client_lease_forget(struct lh_fs *fs, struct lh_lease *lease, struct range r)
+{
+	struct grant *g, *next;
+
+	lock_assert_held(RANK_CLIENT);
+	lock_assert_held(RANK_PIN);
+	map_cut(&lease->map, r, MAP_ANY_LEASE);
+	lease->changes++;
+	for (g = TAILQ_FIRST(&lease->grants); g; g = next) {
+		next = TAILQ_NEXT(g, in_lease);
+		if (range_overlaps(g->range, r) && fs->continued != g->number)
+			client_grant_leave(fs, g, range_cut(g->range, r));
 	}
 }
 
@@ -186,6 +221,10 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 
 	if (!get.grant)
 		return -ENOMEM;
+	lock_take(&lease->lock);
+	get.shrinks = lease->shrinks;
+	lock_drop(&lease->lock);
+	client_deny_ask(lease, &body.lease_get);
 	call_init(&call);
 	call.arrived = client_granted;
 	call.ctx = &get;

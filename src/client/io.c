@@ -7,6 +7,7 @@
  * a key or the data path is done again from its start; after CLIENT_TRIES_MAX of them, and whenever a lease cannot be
  * had, the bytes go as a call (decision 8: direct access is an optimisation that can be taken away, never a condition).
  */
+#include "client/cache.h"
 #include "client/client.h"
 
 #include <assert.h>
@@ -305,6 +306,37 @@ ssize_t client_lease_move(struct lh_lease *lease, char *buf, size_t len, uint64_
 			break;
 	}
 	return (ssize_t)done;
+}
+
+ssize_t client_lease_step(struct lh_lease *lease, char *buf, size_t len, uint64_t off)
+{
+	struct lh_fs *fs = lease_session(lease);
+	struct step s;
+	ssize_t n;
+
+	/* L34: what is known may not be true any more. */
+	if (unlikely(!conn_trusted(fs->conn)))
+		return 0;
+	lock_take(&lease->lock);
+	step_look(lease, &s, buf, len, off, FABRIC_OP_READ);
+	lock_drop(&lease->lock);
+	if (!s.known)
+		return 0;
+	if (s.hole) {
+		memset(buf, 0, s.len);
+		return (ssize_t)s.len;
+	}
+	data_run(fs->data, s.ops, s.count);
+	n = step_result(&s);
+	client_flight_end(lease, &s.flight);
+	if (likely(n >= 0))
+		return n;
+	if (n == -ESTALE || n == -ERANGE) {
+		lock_take(&lease->lock);
+		map_cut(&lease->map, s.flight.range, MAP_ANY_LEASE);
+		lock_drop(&lease->lock);
+	}
+	return 0;
 }
 
 ssize_t client_lease_read(struct lh_lease *lease, void *buf, size_t len, uint64_t off)

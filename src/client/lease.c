@@ -4,6 +4,7 @@
  * missing piece if that can be had without waiting, and else for what the access needs (L4: a neighbour under recall
  * holds nobody up).
  */
+#include "client/cache.h"
 #include "client/client.h"
 
 #include <assert.h>
@@ -29,6 +30,8 @@ static struct lh_lease *lease_new(struct lh_file *file, struct range window, con
 	lease->head.file = file;
 	lease->mode = o->flags & LH_LEASE_WRITE ? PROTO_WRITE : PROTO_READ;
 	lease->flags = o->flags;
+	lease->exclusive = o->flags & LH_LEASE_EXCLUSIVE;
+	lease->max_age_ns = o->max_age_ns;
 	lease->deadline_ns = deadline_of(o);
 	lease->window = window;
 	lock_init(&lease->lock, RANK_PIN);
@@ -45,6 +48,18 @@ static void lease_free(struct lh_lease *lease)
 	cond_destroy(&lease->changed);
 	lock_destroy(&lease->lock);
 	free(lease);
+}
+
+struct lh_lease *client_lease_internal(struct lh_file *file)
+{
+	const struct lh_lease_options o = {.flags = LH_LEASE_READ};
+
+	return lease_new(file, RANGE_ALL, &o);
+}
+
+void client_lease_internal_free(struct lh_lease *lease)
+{
+	lease_free(lease);
 }
 
 /* Out of every table. Returns the number to be released with an answer, the others are told already; 0: none. */
@@ -110,6 +125,8 @@ int client_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const str
 	TAILQ_INSERT_TAIL(&file->leases, lease, in_file);
 	lock_drop(&fs->lock);
 	err = client_lease_ask(lease, lease->window, opt->flags & LH_LEASE_NOWAIT);
+	if ((err == -ENOMEM || err == -EDQUOT) && client_cache_yield(fs))
+		err = client_lease_ask(lease, lease->window, opt->flags & LH_LEASE_NOWAIT);
 	if (err) {
 		lease_unlink(fs, lease, &seq);
 		client_events_forget(lease);
@@ -118,6 +135,29 @@ int client_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const str
 	}
 	*out = lease;
 	return 0;
+}
+
+void client_lease_internal_end(struct lh_lease *lease)
+{
+	struct lh_fs *fs = lease_session(lease);
+	struct leaving *next;
+	struct grant *g;
+
+	lock_take(&fs->lock);
+	lock_take(&lease->lock);
+	assert(TAILQ_EMPTY(&lease->flying));
+	TAILQ_REMOVE(&lease->head.file->leases, lease, in_file);
+	for (struct leaving *l = lease->leaving; l; l = next) {
+		next = l->next;
+		fs->leaving--;
+		free(l);
+	}
+	lease->leaving = NULL;
+	for (g = TAILQ_FIRST(&lease->grants); g; g = TAILQ_FIRST(&lease->grants))
+		client_grant_drop(fs, g);
+	lock_drop(&lease->lock);
+	lock_drop(&fs->lock);
+	lease_free(lease);
 }
 
 /* --- faults --- */
@@ -133,15 +173,21 @@ static bool reached(const struct lh_lease *lease, uint64_t off, bool hole)
 /* Waits for a turn to ask. 0: this thread's; 1: off is reached now; or an error. */
 static int fault_turn(struct lh_lease *lease, uint64_t off, bool hole, struct range *gap)
 {
+	uint64_t before = atomic_load(&lease_session(lease)->interrupts);
 	int err = 0;
 
 	lock_take(&lease->lock);
-	while (!lease->dead && !reached(lease, off, hole) && lease->faulting && !(lease->flags & LH_LEASE_MANUAL))
+	while (!err && !lease->dead && !reached(lease, off, hole) && lease->faulting &&
+	       !(lease->flags & LH_LEASE_MANUAL)) {
 		cond_wait(&lease->changed, &lease->lock);
+		err = client_interrupted(lease_session(lease), before);
+	}
 	if (lease->dead) {
 		err = -ENOTCONN;
 	} else if (reached(lease, off, hole)) {
 		err = 1;
+	} else if (err) {
+		/* The thread that asked was let go, and so are we. */
 	} else if (lease->flags & LH_LEASE_MANUAL) {
 		err = lease->lost ? -ESTALE : -EOPNOTSUPP;
 	} else {
@@ -216,6 +262,8 @@ int client_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len)
 
 int client_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 {
+	uint64_t now = clock_now_ns();
+
 	out->mode = lease->mode == PROTO_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ;
 	out->flags = lease->flags & LH_LEASE_FAULTING;
 	out->off = lease->window.start;
@@ -225,6 +273,9 @@ int client_lease_state(struct lh_lease *lease, struct lh_lease_state *out)
 	out->revocations = atomic_load(&lease->revocations);
 	lock_take(&lease->lock);
 	out->number = lease->number;
+	out->flags |= lease->exclusive ? LH_LEASE_EXCLUSIVE : 0;
+	out->exclusive_left_ns =
+	    !lease->dead && lease->map.count > 0 && lease->deny_until_ns > now ? lease->deny_until_ns - now : 0;
 	out->held = !lease->dead && lease->map.count > 0 && map_covers(&lease->map, lease->expected);
 	lock_drop(&lease->lock);
 	return 0;

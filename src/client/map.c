@@ -38,15 +38,18 @@ const struct run *map_at(const struct map *m, uint64_t off)
 	return i < m->count && m->runs[i].range.start <= off ? &m->runs[i] : NULL;
 }
 
-static int map_grow(struct map *m)
+/* Room for `more` runs. */
+static int map_grow(struct map *m, unsigned more)
 {
-	unsigned room = m->room ? m->room * 2 : MAP_ROOM_FIRST;
+	unsigned room = m->room ? m->room : MAP_ROOM_FIRST;
 	struct run *runs;
 
-	if (m->count < m->room)
-		return 0;
-	if (m->count >= MAP_RUNS_MAX)
+	if (more > MAP_RUNS_MAX - m->count)
 		return -ENOSPC;
+	if (m->count + more <= m->room)
+		return 0;
+	while (room < m->count + more)
+		room *= 2;
 	runs = realloc(m->runs, room * sizeof(*runs));
 	if (!runs)
 		return -ENOMEM;
@@ -55,16 +58,9 @@ static int map_grow(struct map *m)
 	return 0;
 }
 
-static void map_remove(struct map *m, unsigned at)
-{
-	assert(at < m->count);
-	memmove(&m->runs[at], &m->runs[at + 1], (m->count - at - 1) * sizeof(*m->runs));
-	m->count--;
-}
-
 static int map_insert(struct map *m, unsigned at, const struct run *run)
 {
-	int err = map_grow(m);
+	int err = map_grow(m, 1);
 
 	if (err)
 		return err;
@@ -87,44 +83,52 @@ static struct run run_tail(const struct run *run, uint64_t off)
 	return tail;
 }
 
-/* Takes r out of the run at index at; returns the index behind what is left of it. */
-static unsigned run_cut(struct map *m, unsigned at, struct range r)
+/* The run at index at holds r and more on both sides. Without memory for its end that becomes unknown too. */
+static void run_split(struct map *m, unsigned at, struct range r)
 {
-	struct run *run = &m->runs[at];
-	bool head = run->range.start < r.start;
-	bool tail = run->range.end > r.end;
-	struct run rest;
+	struct run rest = run_tail(&m->runs[at], r.end);
 
-	if (tail)
-		rest = run_tail(run, r.end);
-	if (!head && !tail) {
-		map_remove(m, at);
-		return at;
-	}
-	if (!head) {
-		*run = rest;
-		return at + 1;
-	}
-	run->range.end = r.start;
-	if (tail && map_insert(m, at + 1, &rest) == 0)
-		return at + 2;
-	return at + 1;
+	m->runs[at].range.end = r.start;
+	map_insert(m, at + 1, &rest);
 }
 
+/* What stays of the run outside r, at one end of it at most: false: nothing. */
+static bool run_trim(struct run *run, struct range r)
+{
+	if (run->range.start < r.start)
+		run->range.end = r.start;
+	else if (run->range.end > r.end)
+		*run = run_tail(run, r.end);
+	else
+		return false;
+	return true;
+}
+
+/* One pass: what stays moves down over what goes. */
 bool map_cut(struct map *m, struct range r, uint64_t lease)
 {
 	unsigned i = map_find(m, r.start);
+	unsigned keep = i;
 	bool found = false;
 
 	if (range_empty(r))
 		return false;
-	while (i < m->count && m->runs[i].range.start < r.end) {
-		if (lease != MAP_ANY_LEASE && m->runs[i].lease != lease) {
-			i++;
-			continue;
+	for (; i < m->count && m->runs[i].range.start < r.end; i++) {
+		struct run *run = &m->runs[i];
+		bool ours = lease == MAP_ANY_LEASE || run->lease == lease;
+
+		found |= ours;
+		if (ours && run->range.start < r.start && run->range.end > r.end) {
+			run_split(m, i, r);
+			return true; /* no other run is in r */
 		}
-		found = true;
-		i = run_cut(m, i, r);
+		if (ours && !run_trim(run, r))
+			continue;
+		m->runs[keep++] = *run;
+	}
+	if (keep < i) {
+		memmove(&m->runs[keep], &m->runs[i], (m->count - i) * sizeof(*m->runs));
+		m->count -= i - keep;
 	}
 	return found;
 }
@@ -134,6 +138,23 @@ int map_put(struct map *m, const struct run *run)
 	assert(!range_empty(run->range));
 	map_cut(m, run->range, MAP_ANY_LEASE);
 	return map_insert(m, map_find(m, run->range.start), run);
+}
+
+void map_put_all(struct map *m, const struct run *runs, unsigned n)
+{
+	unsigned at;
+
+	if (n == 0)
+		return;
+	at = map_find(m, runs[0].range.start);
+	if ((at < m->count && m->runs[at].range.start < runs[n - 1].range.end) || map_grow(m, n)) {
+		for (unsigned i = 0; i < n; i++)
+			map_put(m, &runs[i]);
+		return;
+	}
+	memmove(&m->runs[at + n], &m->runs[at], (m->count - at) * sizeof(*m->runs));
+	memcpy(&m->runs[at], runs, n * sizeof(*runs));
+	m->count += n;
 }
 
 struct range map_gap(const struct map *m, uint64_t off, struct range window)

@@ -36,6 +36,8 @@ void map_free(struct map *m);
 bool map_cut(struct map *m, struct range r, uint64_t lease);
 /* Puts run in place of whatever its range covered. -ENOMEM, -ENOSPC: the range is unknown now. */
 int map_put(struct map *m, const struct run *run);
+/* The same for n runs, ascending and apart; what finds no memory is unknown now. */
+void map_put_all(struct map *m, const struct run *runs, unsigned n);
 /* The index of the first run that ends behind off; m->count: none. */
 unsigned map_find(const struct map *m, uint64_t off);
 /* The run that holds off, or NULL. */

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define RUNS_AT_ONCE 256u /* entered in one piece: entering moves what lies behind */
+
 /* As kept until lh_event_next. */
 struct notice {
 	struct lh_lease *lease;
@@ -42,18 +44,30 @@ static const char *runs_check(const struct proto_list *runs, struct range range)
 	return NULL;
 }
 
-/* Caller holds the lease's lock. Runs that find no memory stay unknown. */
-static void runs_put(struct lh_lease *lease, uint64_t number, const struct proto_list *runs)
+/*
+ * Caller holds the lease's lock. Runs that find no memory stay unknown. A cached lease knows nothing behind the end of
+ * the file: whoever makes it longer tells nobody.
+ */
+static void runs_put(struct lh_lease *lease, const struct grant *g, const struct proto_list *runs)
 {
+	uint64_t limit = lease->cache ? g->limit : UINT64_MAX;
+	struct run some[RUNS_AT_ONCE];
 	struct proto_run r;
 	uint32_t cursor = 0;
+	unsigned n = 0;
 
 	while (proto_run_next(runs, &cursor, &r)) {
-		struct run run = {
-		    .range = {r.file_off, r.file_off + r.len}, .key = r.key, .key_off = r.key_off, .lease = number};
-
-		map_put(&lease->map, &run);
+		some[n] = (struct run){.range = {r.file_off, min_u64(r.file_off + r.len, limit)},
+				       .key = r.key,
+				       .key_off = r.key_off,
+				       .lease = g->number};
+		n += !range_empty(some[n].range);
+		if (n < RUNS_AT_ONCE)
+			continue;
+		map_put_all(&lease->map, some, n);
+		n = 0;
 	}
+	map_put_all(&lease->map, some, n);
 }
 
 /* Caller holds the lease's lock. */
@@ -133,13 +147,19 @@ static void tell_release_all(struct lh_fs *fs, uint64_t number, uint32_t seq)
 static void grant_install(struct lease_get *get, const struct proto_lease_granted *g)
 {
 	struct lh_lease *lease = get->lease;
+	struct grant *grant = get->grant;
 
-	get->grant->number = g->lease;
-	get->grant->seq = g->seq;
-	client_grant_enter(get->fs, get->grant, lease);
+	grant->number = g->lease;
+	grant->seq = g->seq;
+	grant->range = range_of(g->range);
+	/* The size may be from before this session's own truncate. */
+	grant->limit = get->shrinks == lease->shrinks ? g->size : 0;
+	client_grant_enter(get->fs, grant, lease);
 	get->grant = NULL;
 	get->granted = range_of(g->range);
-	runs_put(lease, g->lease, &g->runs);
+	runs_put(lease, grant, &g->runs);
+	if ((g->flags & PROTO_LEASE_EXCLUSIVE) && !lease->deny_until_ns)
+		lease->deny_until_ns = client_deny_until(g->exclusive_left_ns);
 	lease->size = g->size;
 	lease->size_old = false;
 	if (range_empty(lease->expected)) {
@@ -225,6 +245,15 @@ static struct range recall_range(const struct proto_recall *r)
 	return range;
 }
 
+/* The file may end in the range soon, and a LAYOUT about the rest of its last block does not say where. */
+static void grant_shorten(struct grant *g, const struct proto_recall *r)
+{
+	struct range range = recall_range(r);
+
+	if (r->kind == PROTO_STOP && range.end >= min_u64(g->limit, g->range.end))
+		g->limit = min_u64(g->limit, range.start);
+}
+
 /* Caller holds both locks. */
 static void recalled(struct lh_fs *fs, struct grant *g, const struct proto_recall *r)
 {
@@ -232,6 +261,7 @@ static void recalled(struct lh_fs *fs, struct grant *g, const struct proto_recal
 	struct range range = recall_range(r);
 
 	atomic_fetch_add(&lease->recalls, 1);
+	grant_shorten(g, r);
 	if (r->kind == PROTO_STOP)
 		lease->size_old = true;
 	if (lease->flags & LH_LEASE_MANUAL) {
@@ -250,6 +280,7 @@ static void revoked(struct lh_fs *fs, struct grant *g, const struct proto_recall
 	struct lh_lease *lease = g->lease;
 
 	atomic_fetch_add(&lease->revocations, 1);
+	grant_shorten(g, r);
 	map_cut(&lease->map, recall_range(r), g->number);
 	lease->lost = true;
 	lease->size_old = true;
@@ -319,7 +350,7 @@ static const char *event_layout(struct lh_fs *fs, bool more, const struct proto_
 	lock_take(&lease->lock);
 	g->seq = l->seq > g->seq ? l->seq : g->seq;
 	map_cut(&lease->map, range_of(l->range), g->number);
-	runs_put(lease, g->number, &l->runs);
+	runs_put(lease, g, &l->runs);
 	if (fs->continued != l->lease)
 		lease->size_old = true;
 	lease_changed(lease);

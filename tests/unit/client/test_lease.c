@@ -734,14 +734,17 @@ static void script_commit(struct fake *f)
 	if (!fake_expect(f, PROTO_LEASE_GET))
 		return;
 	fake_granted(f, 7, 1, 0, SIZE, SIZE, runs, 1);
-	if (fake_expect(f, PROTO_LEASE_COMMIT))
+	/* Exactly what was written (L28), near pieces in one message. */
+	if (fake_expect(f, PROTO_LEASE_COMMIT) && f->body.file_range.range.off == BLOCK &&
+	    f->body.file_range.range.len == BLOCK)
 		fake_reply(f, &same);
-	if (fake_expect(f, PROTO_LEASE_COMMIT))
+	if (fake_expect(f, PROTO_LEASE_COMMIT) && f->body.file_range.range.off == 3 * BLOCK + 7 &&
+	    f->body.file_range.range.len == 2 * BLOCK + 1)
 		fake_reply(f, &other);
 	end(f, 7);
 }
 
-/* L29: a boot verifier that changed since the write is a loss, reported with its range. */
+/* L28, L29: a commit asks for what was written; a boot verifier that changed since is a loss, told once, with its ranges. */
 static void a_changed_verifier_is_a_loss(void **state)
 {
 	struct fake f;
@@ -749,11 +752,26 @@ static void a_changed_verifier_is_a_loss(void **state)
 	struct lh_file *file = open_file(&f, script_commit, &fs);
 	struct lh_lease *lease = get(file, SIZE, LH_LEASE_WRITE);
 	uint8_t buf[BLOCK] = {1};
+	struct lh_range lost;
 
 	assert_int_equal(lh_lease_write(lease, buf, BLOCK, BLOCK), BLOCK);
-	assert_int_equal(lh_lease_commit(lease, BLOCK, BLOCK), 0);
-	assert_int_equal(lh_lease_commit(lease, BLOCK, BLOCK), -EIO);
-	assert_non_null(strstr(lh_error_text(), "4096"));
+	assert_int_equal(lh_lease_commit(lease, 0, SIZE), 0);
+	/* What is committed is not committed again, and cannot be lost. */
+	assert_int_equal(lh_lease_commit(lease, 0, SIZE), 0);
+	assert_int_equal(lh_file_lost(file, NULL, 0), 0);
+	assert_int_equal(lh_lease_write(lease, buf, 100, 3 * BLOCK + 7), 100);
+	assert_int_equal(lh_lease_write(lease, buf, 100, 3 * BLOCK + 107), 100);
+	assert_int_equal(lh_lease_write(lease, buf, 8, 5 * BLOCK), 8);
+	assert_int_equal(lh_lease_commit(lease, 0, SIZE), -EIO);
+	assert_non_null(strstr(lh_error_text(), "200 bytes at 12295"));
+	assert_int_equal(lh_lease_commit(lease, 0, SIZE), 0);
+	assert_int_equal(lh_file_lost(file, &lost, 1), 2);
+	assert_int_equal(lost.off, 3 * BLOCK + 7);
+	assert_int_equal(lost.len, 200);
+	assert_int_equal(lh_file_lost(file, &lost, 1), 1);
+	assert_int_equal(lost.off, 5 * BLOCK);
+	assert_int_equal(lost.len, 8);
+	assert_int_equal(lh_file_lost(file, &lost, 1), 0);
 	assert_int_equal(lh_lease_release(lease), 0);
 	close_all(&f, fs, file);
 	assert_int_equal(atomic_load(&step), 0);
