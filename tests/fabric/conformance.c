@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The conformance test of the fabric, the same for every member: L12 (no access after a revocation), L13 (a stalled
- * peer delays nobody), L16 (a revoked key costs nothing else), L17 (access masks), L39 (peers are checked).
+ * peer delays nobody), L16 (a revoked key costs nothing else), L17 (access masks), L33 (keys that
+ * are looked up for every chunk), L39 (peers are checked).
  *
  * usage: conformance MEMBER [SEED [REVOCATIONS]]
  */
@@ -92,6 +93,7 @@ int main(int argc, char **argv)
 	if (m == MEMBER_RING)
 		test_hostile_ring();
 	test_peer_death(m);
+	test_faulting(m);
 	test_hammer(m, argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : ROUNDS);
 	printf("conformance of %s: good\n", member_name(m));
 	return 0;

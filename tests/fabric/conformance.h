@@ -38,6 +38,11 @@ size_t bytes_differ(const unsigned char *mem, size_t from, size_t to, unsigned c
 /* One operation, waited for. Its status, or what post and wait said. */
 int op_run(struct fabric_conn *c, enum fabric_dir dir, uint64_t key, uint64_t offset, void *buf, uint64_t len);
 
+/* Both ends of a data path in one process; they don't know. path: none of the loop's. */
+struct fabric_conn *pair_conn(enum member m, struct fabric_domain *d, struct fabric_path **path);
+
+/* faulting.c */
+void test_faulting(enum member m);
 /* hammer.c */
 void test_hammer(enum member m, unsigned rounds);
 /* hostile.c */

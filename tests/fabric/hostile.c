@@ -45,8 +45,7 @@ static void stage_open(struct stage *s)
 	MUST(fabric_expose(s->good_domain, s->pool, 4096, FABRIC_READ | FABRIC_WRITE, &s->good_key));
 }
 
-/* In one process; the members' ends don't know. */
-static struct fabric_conn *pair_conn(enum member m, struct fabric_domain *d, struct fabric_path **path)
+struct fabric_conn *pair_conn(enum member m, struct fabric_domain *d, struct fabric_path **path)
 {
 	struct fabric_conn *c = NULL;
 	int fds[3];
