@@ -181,16 +181,29 @@ enum item_type {
 	ITEM_XATTR = 8,
 	ITEM_LIMIT = 9,
 	ITEM_BAD = 10,
+	ITEM_CLAIM = 11,
 };
 #define ITEM_MAP_UNWRITTEN 1u
 #define ITEM_XATTR_APPEND  1u /* the value goes on behind what is there */
 #define ITEM_XATTR_REMOVE  2u
 #define ITEM_BAD_GOOD      1u /* usable again */
+#define FORMAT_CLAIM_MAX   ((uint64_t)1 << 51) /* the highest number of a claim */
+#define FORMAT_CLAIMS_MAX  65536u
+#define ITEM_CLAIM_READ    1u
+#define ITEM_CLAIM_WRITE   2u
 #define INODE_SNAPSHOT     1u /* root of a snapshot */
 #define INODE_READ_ONLY    2u /* belongs to a read-only snapshot */
 #define INODE_FLAGS_KNOWN  3u
 
-enum item_limit_kind { ITEM_LIMIT_UID = 1, ITEM_LIMIT_TREE = 2 };
+enum item_limit_kind {
+	ITEM_LIMIT_UID = 1,
+	ITEM_LIMIT_TREE = 2,
+	/* Of pinned memory: blocks is bytes + 1, inodes leases + 1; both 0 remove it. */
+	ITEM_LIMIT_PINS = 3,
+	ITEM_LIMIT_PINS_DEFAULT = 4,
+	ITEM_LIMIT_PINS_POOL = 5,
+};
+const char *item_limit_name(uint32_t kind);
 
 struct m_item {
 	le16 it_type;
@@ -281,6 +294,19 @@ struct m_bad {
 };
 static_assert(sizeof(struct m_bad) == 32, "format 4.11");
 
+struct m_claim {
+	struct m_item cl_item; /* it_field: uid */
+	le64 cl_id;
+	uint8_t cl_client[16];
+	le64 cl_start; /* bytes */
+	le64 cl_end;   /* 0: the claim is gone */
+	le64 cl_until_ns;
+	le32 cl_mode;
+	le32 cl_zero;
+};
+static_assert(sizeof(struct m_claim) == 72, "format 4.12");
+static_assert(offsetof(struct m_claim, cl_start) == 40, "format 4.12");
+
 /* One item, decoded. `name` points into the bytes that were decoded. ino is the directory of a dirent and undirent. */
 struct item {
 	enum item_type type;
@@ -310,6 +336,12 @@ struct item {
 			uint64_t blocks, inodes; /* 0: no limit */
 			uint32_t kind, id;
 		} limit;
+		struct {
+			uint64_t id, start, end; /* end 0: gone */
+			int64_t until_ns;
+			uint32_t uid, mode;
+			uint8_t client[16];
+		} claim;
 	};
 };
 
@@ -449,6 +481,7 @@ enum format_struct_id {
 	FORMAT_XATTR,
 	FORMAT_LIMIT,
 	FORMAT_BAD,
+	FORMAT_CLAIM,
 	FORMAT_STRUCT_COUNT
 };
 extern const struct format_struct format_structs[FORMAT_STRUCT_COUNT];

@@ -39,6 +39,8 @@ uint32_t item_size(const struct item *it)
 		return sizeof(struct m_limit);
 	case ITEM_BAD:
 		return sizeof(struct m_bad);
+	case ITEM_CLAIM:
+		return sizeof(struct m_claim);
 	}
 	return 0;
 }
@@ -188,6 +190,18 @@ void item_encode(const struct item *it, void *out)
 	case ITEM_BAD: {
 		struct m_bad m = {head_of(it, it->map.flags), le64_of(it->map.start), le64_of(it->map.blocks)};
 
+		memcpy(out, &m, sizeof(m));
+		return;
+	}
+	case ITEM_CLAIM: {
+		struct m_claim m = {.cl_item = head_of(it, it->claim.uid),
+				    .cl_id = le64_of(it->claim.id),
+				    .cl_start = le64_of(it->claim.start),
+				    .cl_end = le64_of(it->claim.end),
+				    .cl_until_ns = le64_of((uint64_t)it->claim.until_ns),
+				    .cl_mode = le32_of(it->claim.mode)};
+
+		memcpy(m.cl_client, it->claim.client, sizeof(m.cl_client));
 		memcpy(out, &m, sizeof(m));
 		return;
 	}
@@ -395,6 +409,23 @@ static const char *xattr_decode(const void *bytes, uint32_t length, struct item 
 	return NULL;
 }
 
+const char *item_limit_name(uint32_t kind)
+{
+	switch ((enum item_limit_kind)kind) {
+	case ITEM_LIMIT_UID:
+		return "uid";
+	case ITEM_LIMIT_TREE:
+		return "tree";
+	case ITEM_LIMIT_PINS:
+		return "the pins of uid";
+	case ITEM_LIMIT_PINS_DEFAULT:
+		return "the pins of every uid";
+	case ITEM_LIMIT_PINS_POOL:
+		return "the pins of the pool";
+	}
+	return "?";
+}
+
 static const char *limit_decode(const void *bytes, uint32_t length, struct item *it)
 {
 	struct m_limit m;
@@ -406,10 +437,14 @@ static const char *limit_decode(const void *bytes, uint32_t length, struct item 
 	it->limit.id = le32_to(m.lm_id);
 	it->limit.blocks = le64_to(m.lm_blocks);
 	it->limit.inodes = le64_to(m.lm_inodes);
-	if (it->limit.kind != ITEM_LIMIT_UID && it->limit.kind != ITEM_LIMIT_TREE)
+	if (it->limit.kind < ITEM_LIMIT_UID || it->limit.kind > ITEM_LIMIT_PINS_POOL)
 		return "4.10a unknown kind of limit";
 	if (it->limit.kind == ITEM_LIMIT_TREE && it->limit.id == 0)
 		return "4.10b tree 0 has no limit";
+	if (it->limit.kind > ITEM_LIMIT_PINS && it->limit.id != 0)
+		return "4.10c only a uid's limit of pins has a number";
+	if (it->limit.kind >= ITEM_LIMIT_PINS && (it->limit.blocks == 0) != (it->limit.inodes == 0))
+		return "4.10d a limit of pins is whole";
 	if (le32_to(m.lm_zero) != 0)
 		return BAD_ZERO;
 	return NULL;
@@ -430,6 +465,35 @@ static const char *bad_decode(const void *bytes, uint32_t length, uint64_t pool_
 	if ((it->map.flags & ~ITEM_BAD_GOOD) != 0)
 		return "4.11b unknown flag of bad blocks";
 	return NULL;
+}
+
+static const char *claim_decode(const void *bytes, uint32_t length, struct item *it)
+{
+	struct m_claim m;
+
+	if (length != sizeof(m))
+		return BAD_LENGTH;
+	memcpy(&m, bytes, sizeof(m));
+	it->claim.uid = le32_to(m.cl_item.it_field);
+	it->claim.id = le64_to(m.cl_id);
+	it->claim.start = le64_to(m.cl_start);
+	it->claim.end = le64_to(m.cl_end);
+	it->claim.until_ns = (int64_t)le64_to(m.cl_until_ns);
+	it->claim.mode = le32_to(m.cl_mode);
+	memcpy(it->claim.client, m.cl_client, sizeof(m.cl_client));
+	if (it->claim.id < 1 || it->claim.id > FORMAT_CLAIM_MAX)
+		return "4.12a number of a claim";
+	if (it->claim.end == 0 && it->claim.start == 0) {
+		if (it->claim.uid != 0 || !check_zero(&m.cl_client, sizeof(m) - offsetof(struct m_claim, cl_client)))
+			return BAD_ZERO;
+		return NULL;
+	}
+	if (it->claim.start >= it->claim.end || it->claim.start % LH_BLOCK_SIZE != 0 ||
+	    it->claim.end % LH_BLOCK_SIZE != 0 || it->claim.end > (uint64_t)1 << 63)
+		return "4.12b range of a claim";
+	if (it->claim.mode != ITEM_CLAIM_READ && it->claim.mode != ITEM_CLAIM_WRITE)
+		return "4.12d mode of a claim";
+	return le32_to(m.cl_zero) == 0 ? NULL : BAD_ZERO;
 }
 
 const char *item_decode(const void *bytes, uint64_t room, uint64_t pool_blocks, struct item *out, uint32_t *length)
@@ -473,6 +537,8 @@ const char *item_decode(const void *bytes, uint64_t room, uint64_t pool_blocks, 
 		return limit_decode(bytes, len, out);
 	case ITEM_BAD:
 		return bad_decode(bytes, len, pool_blocks, out);
+	case ITEM_CLAIM:
+		return claim_decode(bytes, len, out);
 	default:
 		return "4.1c unknown item type";
 	}
@@ -489,10 +555,14 @@ void item_about(const struct item *it, char *buf, size_t room)
 	case ITEM_XATTR:
 		break;
 	case ITEM_LIMIT:
-		snprintf(buf, room, "limit of %s %u", it->limit.kind == ITEM_LIMIT_UID ? "uid" : "tree", it->limit.id);
+		snprintf(buf, room, "limit of %s %u", item_limit_name(it->limit.kind), it->limit.id);
 		return;
 	case ITEM_BAD:
 		snprintf(buf, room, "bad blocks at %llu", (unsigned long long)it->map.start);
+		return;
+	case ITEM_CLAIM:
+		snprintf(buf, room, "claim %llu on inode %llu", (unsigned long long)it->claim.id,
+			 (unsigned long long)it->ino);
 		return;
 	case ITEM_DIRENT:
 	case ITEM_UNDIRENT:

@@ -164,6 +164,17 @@ static const struct format_field bad_fields[] = {
     FIELD(m_bad, bd_blocks, "blocks", U64),
 };
 
+static const struct format_field claim_fields[] = {
+    ITEM_FIELDS(m_claim, cl_item),
+    FIELD(m_claim, cl_item.it_field, "uid", U32),
+    FIELD(m_claim, cl_id, "id", U64),
+    FIELD(m_claim, cl_client, "client", BYTES),
+    FIELD(m_claim, cl_start, "start", U64),
+    FIELD(m_claim, cl_end, "end", U64),
+    FIELD(m_claim, cl_until_ns, "until_ns", I64),
+    FIELD(m_claim, cl_mode, "mode", U32),
+};
+
 static const struct format_field words_fields[] = {
     FIELD(m_words, wd_root, "root", HEX64),
     FIELD(m_words, wd_size, "size", HEX64),
@@ -192,6 +203,7 @@ const struct format_struct format_structs[FORMAT_STRUCT_COUNT] = {
     [FORMAT_XATTR] = TABLE(m_xattr, "xattr", "4.9", xattr_fields),
     [FORMAT_LIMIT] = TABLE(m_limit, "limit", "4.10", limit_fields),
     [FORMAT_BAD] = TABLE(m_bad, "bad", "4.11", bad_fields),
+    [FORMAT_CLAIM] = TABLE(m_claim, "claim", "4.12", claim_fields),
 };
 
 const struct format_struct *format_item_struct(enum item_type type)
@@ -217,6 +229,8 @@ const struct format_struct *format_item_struct(enum item_type type)
 		return &format_structs[FORMAT_LIMIT];
 	case ITEM_BAD:
 		return &format_structs[FORMAT_BAD];
+	case ITEM_CLAIM:
+		return &format_structs[FORMAT_CLAIM];
 	}
 	return NULL;
 }

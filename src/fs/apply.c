@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "fs/acl.h"
+#include "fs/claims.h"
 #include "fs/core.h"
 #include "fs/dir.h"
 #include "fs/evacuate.h"
@@ -178,6 +179,7 @@ const struct journal_apply fs_apply = {
     .xattr = apply_xattr,
     .limit = limit_apply,
     .bad = bad_apply,
+    .claim = claim_apply,
 };
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */

@@ -36,6 +36,8 @@ struct dir;
 struct xattrs;
 struct freeze;
 struct limits;
+struct claims;
+struct keeper;
 
 /* Caller's lock: `lock` unless said otherwise. */
 struct inode {
@@ -114,6 +116,10 @@ struct fs {
 	struct lock rename; /* RENAME: parents of directories */
 	struct freeze *freeze;
 	struct limits *limits;
+	struct claims *claims; /* claims.h */
+	struct keeper *keeper; /* keeper.h */
+	struct lease_clock clock;  /* the arbiter's */
+	uint64_t exclusive_max_ns; /* the arbiter's, too */
 	_Atomic uint64_t next_ino;
 	_Atomic uint64_t files, handles;
 	_Atomic bool lazy_left;                   /* sync_all: the log does not know all attributes */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "fs/claims.h"
 #include "fs/core.h"
 #include "fs/dir.h"
 #include "fs/evacuate.h"
@@ -15,6 +16,7 @@
 #include "fs/limit.h"
 
 #define COMMIT_INTERVAL_NS (5 * NS_PER_SEC)
+#define EXCLUSIVE_MAX_NS   (60 * NS_PER_SEC)
 
 int fs_format(struct pool *pool, const struct fs_format_options *opt)
 {
@@ -33,6 +35,18 @@ int fs_format(struct pool *pool, const struct fs_format_options *opt)
 
 /* --- mount ---------------------------------------------------------------------------------------------------------
  */
+
+static int arbiter_new(struct fs *fs, const struct fs_mount_options *opt)
+{
+	struct lease_options lease = opt->lease;
+
+	fs->clock = lease.clock;
+	lease.exclusive_max_ns = lease.exclusive_max_ns ? lease.exclusive_max_ns : EXCLUSIVE_MAX_NS;
+	fs->exclusive_max_ns = lease.exclusive_max_ns;
+	lease.denier_gone = claim_lost;
+	lease.denier_ctx = fs;
+	return lease_arbiter_new(&lease, &fs->arbiter);
+}
 
 static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct fs **out)
 {
@@ -57,7 +71,9 @@ static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct 
 	if (!err)
 		err = alloc_new(pool->size / LH_BLOCK_SIZE, pool->class == POOL_MSYNC, &fs->alloc);
 	if (!err)
-		err = lease_arbiter_new(&opt->lease, &fs->arbiter);
+		err = claims_init(fs);
+	if (!err)
+		err = arbiter_new(fs, opt);
 	return err;
 }
 
@@ -66,6 +82,7 @@ static void fs_free(struct fs *fs)
 {
 	if (!fs)
 		return;
+	claims_fini(fs);
 	if (fs->journal)
 		journal_close(fs->journal);
 	itable_fini(fs);
@@ -153,6 +170,8 @@ int fs_mount(struct pool *pool, const struct fs_mount_options *opt, struct fs **
 		err = fs_replay(fs);
 	if (!err && !fs->read_only)
 		err = journal_set_interval(fs->journal,
+	if (!err)
+		err = claims_raise(fs, opt->grace_ns);
 					   opt->commit_interval_ns ? opt->commit_interval_ns : COMMIT_INTERVAL_NS);
 	if (!err && !fs->read_only && !opt->no_checkpoint_thread) {
 		err = -pthread_create(&fs->thread, NULL, checkpoint_main, fs);
@@ -187,7 +206,10 @@ int fs_unmount(struct fs *fs)
 		return fail(-EBUSY, "%llu handles are open: close them before unmount", (unsigned long long)handles);
 	lease_unmount(fs->arbiter, 0);
 	stop_thread(fs);
+	/* Their removal is recorded; a sync for each would be for nothing: a checkpoint follows. */
+	claims_stop(fs, fs->read_only);
 	if (!fs->read_only) {
+	claims_settle(fs);
 		/* The checkpoint has the attributes. */
 		err = sync_all(fs, false);
 		if (!err)
@@ -205,6 +227,7 @@ void fs_abandon(struct fs *fs)
 		return;
 	lease_unmount(fs->arbiter, 0);
 	stop_thread(fs);
+	claims_stop(fs, true);
 	fs_free(fs);
 }
 

@@ -63,6 +63,14 @@ void jtxn_xattr(struct jtxn *t, uint64_t ino, const char *name, uint32_t name_le
 /* kind: ITEM_LIMIT_*; blocks and inodes 0: no limit. root: the tree's top directory, FS_ROOT_INO for a uid. */
 void jtxn_limit(struct jtxn *t, uint32_t kind, uint32_t id, uint64_t root, uint64_t blocks, uint64_t inodes);
 void jtxn_bad(struct jtxn *t, struct run r, bool good);
+/* A claim (L35); end 0: it is gone. */
+struct journal_claim {
+	uint64_t id, ino, start, end; /* bytes */
+	int64_t until_ns;             /* CLOCK_REALTIME */
+	uint32_t uid, mode;           /* ITEM_CLAIM_* */
+	uint8_t client[16];
+};
+void jtxn_claim(struct jtxn *t, const struct journal_claim *c);
 /*
  * Appends the record. On success it is durable (see append), *seq is its number, and the caller applies it to memory
  * before it drops the inode locks, infallibly. -ENOSPC, -ENOMEM, -EIO, -EROFS: nothing happened.
@@ -91,6 +99,7 @@ struct journal_apply {
 			     uint32_t len, uint32_t flags);
 	const char *(*limit)(void *ctx, uint32_t kind, uint32_t id, uint64_t root, uint64_t blocks, uint64_t inodes);
 	const char *(*bad)(void *ctx, struct run r, bool good);
+	const char *(*claim)(void *ctx, const struct journal_claim *c);
 };
 
 /* Writes superblock and an empty checkpoint holding the root directory. */

@@ -178,3 +178,18 @@ void jtxn_bad(struct jtxn *t, struct run r, bool good)
 	it.map.flags = good ? ITEM_BAD_GOOD : 0;
 	txn_add(t, &it);
 }
+
+void jtxn_claim(struct jtxn *t, const struct journal_claim *c)
+{
+	struct item it = {.type = ITEM_CLAIM, .ino = c->ino, .claim = {.id = c->id}};
+
+	if (c->end != 0) {
+		it.claim.start = c->start;
+		it.claim.end = c->end;
+		it.claim.until_ns = c->until_ns;
+		it.claim.uid = c->uid;
+		it.claim.mode = c->mode;
+		memcpy(it.claim.client, c->client, sizeof(it.claim.client));
+	}
+	txn_add(t, &it);
+}

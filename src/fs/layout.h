@@ -149,6 +149,12 @@ int lease_may_deny(const struct inode *i, const struct fs_caller *who, const str
  * writer. Of `like`: fs, inode, who, gate, which is open on return, spare. -EAGAIN: a snapshot is about to be taken.
  */
 int lease_fit_write(const struct store *like, struct range range);
+/*
+ * No lock held, the lease is granted or about to be changed: its client has it again after a crash (L35). *old: for
+ * claim_restore. -ENOSPC, -ENOMEM, -EIO, -EDQUOT: as before.
+ */
+int lease_claim(struct fs *fs, const struct inode *i, const struct fs_caller *who, const struct fs_lease_args *args,
+		const struct fs_lease *lease, struct journal_claim *old);
 /* No lock held: waits until a grant on the range may be tried again. -EAGAIN: the caller does not wait; -EINTR. */
 int lease_wait(struct fs_handle *h, const struct fs_caller *who, struct range range);
 

@@ -7,12 +7,18 @@
  * the arbiter changes the lease, the pins are placed anew, as they may reach other runs now. When the arbiter refuses,
  * the same pins are placed as they were. What was allocated or copied for nothing stays so, as after a WRITE lease that
  * is given back.
+ *
+ * The key of a faulting lease takes INODE in the middle of its use, so whoever waits for its end must not hold it. It
+ * names no blocks either; so it is drained before and made anew after all that.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "fs/claims.h"
 #include "fs/layout.h"
+#include "fs/pin.h"
 
 struct lease_edit {
 	struct fs *fs;
@@ -21,6 +27,7 @@ struct lease_edit {
 	const struct fs_lease_args *args;
 	uint64_t lease;
 	struct lease_info was;
+	bool rekeyed; /* faulting: its key is to be made anew */
 	struct fs_lease *out;
 };
 
@@ -107,10 +114,75 @@ static int edit_try(struct lease_edit *c)
 	return err;
 }
 
+static void faulting_place(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part, void *pin)
+{
+	/* Without a key the holder asks anew, as after any loss. */
+	(void)pin_place(pin, lease, seq, mode, part, NULL, 0);
+}
+
+/* Without locks. */
+static int faulting_begin(struct lease_edit *c)
+{
+	if (lease_look(c->who->session, c->lease, &c->was) || !c->was.faulting || c->was.mode == c->args->mode)
+		return 0;
+	c->rekeyed = true;
+	return lease_change_drain(&c->inode->anchor, c->who->session, c->lease);
+}
+
+static void faulting_end(struct lease_edit *c)
+{
+	char why[LH_ERROR_TEXT_MAX];
+
+	if (!c->rekeyed)
+		return;
+	snprintf(why, sizeof(why), "%s", fail_text());
+	lease_change_place(&c->inode->anchor, c->who->session, c->lease, faulting_place, NULL);
+	fail(0, "%s", why);
+}
+
+static bool is_claimed(const struct fs_lease_args *a)
+{
+	return a->exclusive && a->client;
+}
+
+/* L35: the claim is durable before the lease denies anything. The age that it will have is at most this. */
+static int edit_claim(const struct lease_edit *c, struct journal_claim *old)
+{
+	uint64_t most = c->fs->exclusive_max_ns;
+	struct fs_lease lease = {.lease = c->lease};
+	struct lease_info info;
+
+	/* Not ours, or gone: the change says so. */
+	if (!is_claimed(c->args) || lease_look(c->who->session, c->lease, &info))
+		return 0;
+	lease.range = info.range;
+	lease.exclusive_left_ns = c->args->max_age_ns ? min_u64(c->args->max_age_ns, most) : most;
+	return lease_claim(c->fs, c->inode, c->who, c->args, &lease, old);
+}
+
+/* No lock held. */
+static int edit_run(struct fs_handle *h, struct lease_edit *c)
+{
+	int err = faulting_begin(c);
+	bool again = !err;
+
+	while (again) {
+		err = edit_try(c);
+		again = err == -EAGAIN;
+		/* A break that is going on may be for this very lease: then it is found broken. */
+		if (again)
+			err = lease_wait(h, c->who, c->was.range);
+		again = again && !err;
+	}
+	faulting_end(c);
+	return err;
+}
+
 int fs_lease_change(struct fs_handle *h, const struct fs_caller *who, uint64_t lease, const struct fs_lease_args *args,
 		    struct fs_lease *out)
 {
 	struct lease_edit c = {.fs = h->fs, .inode = h->inode, .who = who, .args = args, .lease = lease, .out = out};
+	struct journal_claim old = {0};
 	struct fs_caller impatient;
 	int err = lease_check_args(h, who, args);
 
@@ -121,12 +193,15 @@ int fs_lease_change(struct fs_handle *h, const struct fs_caller *who, uint64_t l
 		impatient.nowait = true;
 		c.who = &impatient;
 	}
-	do {
-		err = edit_try(&c);
-		if (err != -EAGAIN)
-			return err;
-		/* A break that is going on may be for this very lease: then it is found broken. */
-		err = lease_wait(h, c.who, c.was.range);
-	} while (!err);
+	err = edit_claim(&c, &old);
+	if (err)
+		return err;
+	err = edit_run(h, &c);
+	if (err && is_claimed(args))
+		claim_restore(h->fs, lease, &old);
+	else if (!err && is_claimed(args))
+		(void)lease_claim(h->fs, h->inode, c.who, args, out, &old); /* the age as it is */
+	else if (!err)
+		claim_lost(h->fs, lease, RANGE_ALL);
 	return err;
 }

@@ -9,8 +9,12 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "format/format.h"
+#include "fs/claims.h"
 #include "fs/freeze.h"
 #include "fs/layout.h"
 #include "fs/limit.h"
@@ -62,7 +66,8 @@ struct grant {
 	struct inode *inode;
 	const struct fs_caller *who;
 	const struct fs_lease_args *args;
-	struct range range; /* whole blocks */
+	struct range range;     /* whole blocks */
+	struct claim_back back; /* ghost NULL: nothing is reclaimed */
 	struct fs_lease *out;
 };
 
@@ -122,6 +127,21 @@ int lease_may_deny(const struct inode *i, const struct fs_caller *who, const str
 	return fail(-EPERM, "an EXCLUSIVE lease is for the file's owner and for root");
 }
 
+static uint64_t now_left(int64_t until_ns)
+{
+	int64_t now = (int64_t)clock_real_ns();
+
+	return until_ns > now ? (uint64_t)(until_ns - now) : 1;
+}
+
+/* L22: the age of a lease that is taken back goes on. */
+static uint64_t age_left(const struct claim_back *b, uint64_t asked_ns)
+{
+	uint64_t left = now_left(b->until_ns);
+
+	return asked_ns ? min_u64(asked_ns, left) : left;
+}
+
 /* Under INODE, the layout is fit. */
 static int grant_now(struct grant *g, struct range range)
 {
@@ -138,6 +158,8 @@ static int grant_now(struct grant *g, struct range range)
 	struct lease_grant lease;
 	int err = lease_may_deny(g->inode, g->who, g->args);
 
+	if (!err && g->back.ghost)
+		args.max_age_ns = age_left(&g->back, args.max_age_ns);
 	if (!err)
 		err = lease_grant(g->fs->arbiter, &args, &lease);
 	if (err)
@@ -184,8 +206,17 @@ int lease_fit_write(const struct store *like, struct range range)
 static int grant_write(struct grant *g)
 {
 	struct gate gate = {0};
-	const struct store like = {.fs = g->fs, .inode = g->inode, .who = g->who, .gate = &gate};
+	struct store like = {.fs = g->fs, .inode = g->inode, .who = g->who, .gate = &gate};
+	struct fs_caller ghost;
 	int err;
+
+	/* What it denies for the client, it does not deny the client. */
+	if (g->back.ghost) {
+		ghost = *g->who;
+		ghost.session = g->back.ghost;
+		like.who = &ghost;
+		like.spare = LEASE_OWN_EXCLUSIVE;
+	}
 
 	rwlock_take_write(&g->inode->lock);
 	err = lease_may_deny(g->inode, g->who, g->args);
@@ -225,6 +256,65 @@ static int grant_read(struct grant *g)
 	return err;
 }
 
+int lease_claim(struct fs *fs, const struct inode *i, const struct fs_caller *who, const struct fs_lease_args *args,
+		const struct fs_lease *lease, struct journal_claim *old)
+{
+	struct journal_claim c = {.ino = ino_of(i),
+				  .start = lease->range.start,
+				  .end = lease->range.end,
+				  .until_ns = (int64_t)(clock_real_ns() + lease->exclusive_left_ns),
+				  .uid = who->cred.uid,
+				  .mode = args->mode == LEASE_WRITE ? ITEM_CLAIM_WRITE : ITEM_CLAIM_READ};
+	struct lease_info info;
+	int err;
+
+	memcpy(c.client, args->client, sizeof(c.client));
+	err = claim_set(fs, lease->lease, &c, old);
+	/* What it lost before there was a claim, nobody told. */
+	if (!err && (lease_look(who->session, lease->lease, &info) || info.bytes < c.end - c.start))
+		claim_lost(fs, lease->lease, RANGE_ALL);
+	return err;
+}
+
+/* After a grant: what must be so before the client hears of it. */
+static int grant_claim(struct grant *g)
+{
+	struct journal_claim old;
+	int err = 0;
+
+	if (!g->args->exclusive || !g->args->client)
+		return 0;
+	if (g->back.ghost && !claim_back_stands(g->fs, &g->back))
+		err = fail(-ESTALE, "the EXCLUSIVE lease was revoked while it was being taken back");
+	if (!err)
+		err = lease_claim(g->fs, g->inode, g->who, g->args, g->out, &old);
+	if (err)
+		lease_release(g->who->session, g->out->lease, RANGE_ALL);
+	return err;
+}
+
+/* What the client says it had, by its request. */
+static int grant_reclaim(struct grant *g)
+{
+	struct journal_claim wanted = {.ino = ino_of(g->inode),
+				       .start = g->range.start,
+				       .end = g->range.end,
+				       .uid = g->who->cred.uid,
+				       .mode = g->args->mode == LEASE_WRITE ? ITEM_CLAIM_WRITE : ITEM_CLAIM_READ};
+	int err;
+
+	if (!g->args->reclaim)
+		return 0;
+	if (!g->args->exclusive || !g->args->client)
+		return fail(-EINVAL, "only an EXCLUSIVE lease of a client can be taken back after a crash");
+	rwlock_take_read(&g->inode->lock);
+	err = grant_range(g, &g->range);
+	rwlock_drop(&g->inode->lock);
+	wanted.end = g->range.end;
+	memcpy(wanted.client, g->args->client, sizeof(wanted.client));
+	return err ? err : claim_back_begin(g->fs, &wanted, &g->back);
+}
+
 int lease_check_args(const struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *a)
 {
 	if (h->inode->type != DT_REG)
@@ -261,6 +351,13 @@ int lease_wait(struct fs_handle *h, const struct fs_caller *who, struct range ra
 	return lease_gate_wait(h->fs->arbiter, &h->inode->anchor, range, UINT64_MAX, who->session, who->tag);
 }
 
+static int grant_wait(struct fs_handle *h, const struct grant *g)
+{
+	int err = lease_wait(h, g->who, g->range);
+
+	return err ? err : GRANT_AGAIN;
+}
+
 int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct fs_lease_args *args,
 		 struct fs_lease *out)
 {
@@ -277,15 +374,18 @@ int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct 
 		g.who = &impatient;
 	}
 	g.range = (struct range){round_down_u64(args->range.start, LH_BLOCK_SIZE), round_up_u64(last, LH_BLOCK_SIZE)};
-	for (;;) {
+	err = grant_reclaim(&g);
+	if (err)
+		return err;
+	do {
 		err = args->mode == LEASE_WRITE ? grant_write(&g) : grant_read(&g);
-		if (err == -EAGAIN)
-			err = lease_wait(h, g.who, g.range);
-		else if (err != GRANT_AGAIN)
-			return err;
-		if (err < 0)
-			return err;
-	}
+		if (!err)
+			err = grant_claim(&g);
+		else if (err == -EAGAIN)
+			err = grant_wait(h, &g);
+	} while (err == GRANT_AGAIN);
+	claim_back_end(g.fs, &g.back, !err);
+	return err;
 }
 
 int fs_extents(struct fs_handle *h, uint64_t off, uint64_t len,

@@ -50,6 +50,20 @@ static const char *replay_map(const struct replay *r, const struct item *it)
 	return r->apply->map(r->ctx, it->ino, &e);
 }
 
+static const char *replay_claim(const struct replay *r, const struct item *it)
+{
+	struct journal_claim c = {.id = it->claim.id,
+				  .ino = it->ino,
+				  .start = it->claim.start,
+				  .end = it->claim.end,
+				  .until_ns = it->claim.until_ns,
+				  .uid = it->claim.uid,
+				  .mode = it->claim.mode};
+
+	memcpy(c.client, it->claim.client, sizeof(c.client));
+	return r->apply->claim(r->ctx, &c);
+}
+
 static const char *replay_item(void *ctx, const struct item *it, const struct scan_at *at, const void *bytes)
 {
 	const struct replay *r = ctx;
@@ -87,6 +101,10 @@ static const char *replay_item(void *ctx, const struct item *it, const struct sc
 			break;
 		return r->apply->bad(r->ctx, (struct run){it->map.start, it->map.blocks},
 				     (it->map.flags & ITEM_BAD_GOOD) != 0);
+	case ITEM_CLAIM:
+		if (r->apply->claim == NULL)
+			break;
+		return replay_claim(r, it);
 	}
 	return "4.1c unknown item type";
 }

@@ -169,7 +169,7 @@ static int item_visit(struct scan *s, const uint8_t *bytes, uint64_t room, struc
 			return 0;
 	}
 	/* What a verifier refused may still say what it was about. */
-	if (room >= FORMAT_ITEM_MIN && it.type >= ITEM_INODE && it.type <= ITEM_BAD)
+	if (room >= FORMAT_ITEM_MIN && it.type >= ITEM_INODE && it.type <= ITEM_CLAIM)
 		item_about(&it, about, sizeof(about));
 	return damaged(s, rule, at, about);
 }

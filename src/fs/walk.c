@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "fs/claims.h"
 #include "fs/core.h"
 #include "fs/dir.h"
 #include "fs/evacuate.h"
@@ -121,6 +122,7 @@ static int walk_all(void *ctx, struct checkpoint *cp)
 	jtxn_init(&w->t);
 	err = limit_walk(w->fs, &w->t);
 	bad_walk(w->fs, &w->t);
+	claims_walk(w->fs, &w->t);
 	if (!err)
 		err = itable_each(w->fs, walk_inode, w, &w->dead);
 	if (!err && w->t.items)

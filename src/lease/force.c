@@ -29,11 +29,13 @@ void batch_add(struct batch *b, struct piece *p)
 	b->n++;
 }
 
-static void batch_drain(const struct batch *b)
+static void batch_drain(const struct lease_options *opt, const struct batch *b)
 {
 	for (struct piece *p = b->pieces; p; p = p->batch) {
 		for (struct lease_pin *pin = p->lease->pins; pin; pin = pin->next)
 			pin->ops->drain(pin->pin, p->range);
+		if (unlikely(p->lease->deny) && opt->denier_gone)
+			opt->denier_gone(opt->denier_ctx, p->lease->number, p->range);
 	}
 }
 
@@ -90,7 +92,7 @@ void batch_take(struct lease_shard *sh, struct batch *b)
 	uint64_t now;
 
 	lock_assert_not_held(RANK_LEASE);
-	batch_drain(b);
+	batch_drain(&sh->arbiter->opt, b);
 	lock_take(&sh->lock);
 	now = arbiter_now(sh->arbiter);
 	while (b->pieces) {

@@ -90,6 +90,13 @@ struct lease_options {
 	uint64_t exclusive_max_ns;   /* L22: the longest that a lease may deny changes; 0: 60 s */
 	uint32_t session_leases_max; /* 0: 65,536; over it grants get -EDQUOT */
 	bool no_timer_thread;        /* tests with a fake clock drive expiry by lease_tick */
+	/*
+	 * A lease that denies changes, or did once, is about to lose the range, in whatever way: told before anybody
+	 * who waits for that goes on. As drain: without our locks, not waiting for a peer, not calling the arbiter.
+	 * NULL: nobody wants to know.
+	 */
+	void (*denier_gone)(void *ctx, uint64_t lease, struct range range);
+	void *denier_ctx;
 };
 
 /* Embedded in what the fs leases (its inode). One atomic load tells that nothing was ever leased here (L3). */

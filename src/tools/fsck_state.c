@@ -364,6 +364,21 @@ static void bad_blocks(struct fsck_state *s, const struct item *it, const struct
 		early(s, "4.11c more than 4096 bad runs", it->map.start, at);
 }
 
+/* 4.12c. What they say counts only after a crash, and only until the pool is repaired or mounted. */
+static void claim(struct fsck_state *s, const struct item *it, const struct scan_at *at)
+{
+	const struct extent e = {it->claim.id, (uint32_t)it->claim.id, 1, 0};
+
+	if (extmap_reserve(&s->claims, 1) != 0)
+		s->error = -ENOMEM;
+	else if (it->claim.end == 0)
+		extmap_clear(&s->claims, e.off, 1);
+	else
+		extmap_set(&s->claims, &e);
+	if (s->claims.blocks > FORMAT_CLAIMS_MAX)
+		early(s, "4.12c more than 65536 claims", it->ino, at);
+}
+
 const char *fsck_state_item(struct fsck_state *s, const struct item *it, const struct scan_at *at)
 {
 	switch (it->type) {
@@ -395,6 +410,9 @@ const char *fsck_state_item(struct fsck_state *s, const struct item *it, const s
 	case ITEM_BAD:
 		bad_blocks(s, it, at);
 		break;
+	case ITEM_CLAIM:
+		claim(s, it, at);
+		break;
 	}
 	return s->error == 0 ? NULL : STOPPED;
 }
@@ -406,6 +424,7 @@ void fsck_state_init(struct fsck_state *s)
 	RB_INIT(&s->entries);
 	RB_INIT(&s->limits);
 	extmap_init(&s->bad);
+	extmap_init(&s->claims);
 }
 
 void fsck_state_fini(struct fsck_state *s)
@@ -417,4 +436,5 @@ void fsck_state_fini(struct fsck_state *s)
 	while (!RB_EMPTY(&s->limits))
 		fsck_limit_drop(s, RB_ROOT(&s->limits));
 	extmap_fini(&s->bad);
+	extmap_fini(&s->claims);
 }

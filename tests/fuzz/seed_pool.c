@@ -224,10 +224,21 @@ static void checkpoint_build(struct build *b)
 	it.limit.id = 5;
 	it.limit.inodes = 100;
 	put(b, "limit tree", &it);
+
+	it.limit.kind = ITEM_LIMIT_PINS;
+	it.limit.id = 1000;
+	it.limit.blocks = (1u << 30) + 1;
+	put(b, "limit of pins", &it);
 	it = (struct item){.type = ITEM_BAD, .ino = 1};
 	it.map.start = 3000;
 	it.map.blocks = 4;
 	put(b, "bad", &it);
+	it = (struct item){.type = ITEM_CLAIM, .ino = 12};
+	it.claim.id = 3;
+	it.claim.end = 4096;
+	it.claim.client[0] = 1;
+	it.claim.mode = ITEM_CLAIM_WRITE;
+	put(b, "claim", &it);
 	h.bytes += chunk_end(b, "chunk 3", (struct chunk_head){.block = 70, .blocks = 1, .index = 3});
 	h.items += b->items;
 	memcpy(h.uuid, b->s->uuid, sizeof(h.uuid));

@@ -398,6 +398,10 @@ static const struct item item_limit = {
     .type = ITEM_LIMIT, .ino = 1, .limit = {.blocks = 9, .inodes = 10, .kind = ITEM_LIMIT_UID, .id = 1000}};
 static const struct item item_bad = {
     .type = ITEM_BAD, .ino = 1, .map = {.start = 100, .blocks = 5, .flags = ITEM_BAD_GOOD}};
+static const struct item item_claim = {
+    .type = ITEM_CLAIM,
+    .ino = 17,
+    .claim = {.id = 3, .start = 4096, .end = 12288, .until_ns = 5, .uid = 1000, .mode = ITEM_CLAIM_WRITE, .client = {0xaa, 0xbb}}};
 
 static void items_have_their_bytes(void **state)
 {
@@ -429,6 +433,11 @@ static void items_have_their_bytes(void **state)
 			  "0a00000000000000"},
 	    {&item_bad, "0a002000010000000100000000000000"
 			"64000000000000000500000000000000"},
+	    {&item_claim, "0b004800e80300001100000000000000"
+			  "0300000000000000aabb000000000000"
+			  "00000000000000000010000000000000"
+			  "00300000000000000500000000000000"
+			  "0200000000000000"},
 	};
 	uint8_t buf[256];
 
@@ -498,7 +507,8 @@ static void each_rule_of_all_items_is_found(void **state)
 	expect_rule(item_spoiled(&item_xattr, 4, 30), "4.1b");
 	expect_rule(item_spoiled(&item_limit, 2, 32), "4.1b");
 	expect_rule(item_spoiled(&item_bad, 2, 24), "4.1b");
-	expect_rule(item_spoiled(&item_map, 0, 11), "4.1c");
+	expect_rule(item_spoiled(&item_claim, 2, 64), "4.1b");
+	expect_rule(item_spoiled(&item_map, 0, 12), "4.1c");
 	expect_rule(item_spoiled(&item_map, 0, 99), "4.1c");
 	expect_rule(item_spoiled(&item_map, 0, 0), "4.1c");
 	expect_rule(item_spoiled(&item_map, 1, 1), "4.1c");
@@ -595,7 +605,13 @@ static void each_rule_of_limits_and_bad_blocks_is_found(void **state)
 {
 	expect_none(ITEM_WITH(item_limit, it.limit.id = 0));
 	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 0), "4.10a");
-	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 3), "4.10a");
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 6), "4.10a");
+	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS; it.limit.blocks = it.limit.inodes = UINT64_MAX));
+	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS; it.limit.blocks = it.limit.inodes = 0));
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS_DEFAULT), "4.10c");
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS_POOL), "4.10c");
+	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS_POOL; it.limit.id = 0));
+	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS; it.limit.inodes = 0), "4.10d");
 	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_TREE; it.limit.id = UINT32_MAX));
 	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_TREE; it.limit.id = 0), "4.10b");
 	expect_none(ITEM_WITH(item_limit, it.limit.blocks = UINT64_MAX; it.limit.inodes = UINT64_MAX));
@@ -605,6 +621,29 @@ static void each_rule_of_limits_and_bad_blocks_is_found(void **state)
 	expect_none(ITEM_WITH(item_bad, it.map.start = BLOCKS - 6));
 	expect_rule(ITEM_WITH(item_bad, it.map.blocks = UINT64_MAX), "4.11a");
 	expect_rule(ITEM_WITH(item_bad, it.map.flags = 2), "4.11b");
+}
+
+static const struct item item_claim_gone = {.type = ITEM_CLAIM, .ino = 17, .claim = {.id = 3}};
+
+static void each_rule_of_claims_is_found(void **state)
+{
+	expect_rule(ITEM_WITH(item_claim, it.claim.id = 0), "4.12a");
+	expect_none(ITEM_WITH(item_claim, it.claim.id = FORMAT_CLAIM_MAX));
+	expect_rule(ITEM_WITH(item_claim, it.claim.id = FORMAT_CLAIM_MAX + 1), "4.12a");
+	expect_rule(ITEM_WITH(item_claim, it.claim.end = 4096), "4.12b");
+	expect_rule(ITEM_WITH(item_claim, it.claim.end = 0), "4.12b");
+	expect_rule(ITEM_WITH(item_claim, it.claim.end = 12289), "4.12b");
+	expect_rule(ITEM_WITH(item_claim, it.claim.start = 1), "4.12b");
+	expect_none(ITEM_WITH(item_claim, it.claim.end = (uint64_t)1 << 63));
+	expect_rule(ITEM_WITH(item_claim, it.claim.end = ((uint64_t)1 << 63) + 4096), "4.12b");
+	expect_rule(ITEM_WITH(item_claim, it.claim.mode = 0), "4.12d");
+	expect_rule(ITEM_WITH(item_claim, it.claim.mode = 3), "4.12d");
+	/* Gone: then there is nothing but the number. */
+	expect_rule(ITEM_WITH(item_claim, it.claim.start = it.claim.end = 0), "4.1d");
+	expect_none(ITEM_WITH(item_claim_gone, it.ino = 17));
+	expect_rule(ITEM_WITH(item_claim_gone, it.claim.uid = 1), "4.1d");
+	expect_rule(ITEM_WITH(item_claim_gone, it.claim.until_ns = 1), "4.1d");
+	expect_rule(ITEM_WITH(item_claim_gone, it.claim.client[0] = 1), "4.1d");
 }
 
 /* Whatever the bytes are, the verifier stays inside them (run under the address sanitizer) and ends. */
@@ -840,7 +879,7 @@ static void tables_cover_fields_inside_their_structs(void **state)
 		for (unsigned k = 0; k < s->field_count; k++)
 			assert_true(s->fields[k].offset + s->fields[k].size <= s->size);
 	}
-	for (unsigned type = ITEM_INODE; type <= ITEM_BAD; type++)
+	for (unsigned type = ITEM_INODE; type <= ITEM_CLAIM; type++)
 		assert_non_null(format_item_struct((enum item_type)type));
 }
 
@@ -878,6 +917,7 @@ int main(void)
 	    cmocka_unit_test(each_rule_of_names_is_found),
 	    cmocka_unit_test(each_rule_of_attributes_is_found),
 	    cmocka_unit_test(each_rule_of_limits_and_bad_blocks_is_found),
+	    cmocka_unit_test(each_rule_of_claims_is_found),
 	    cmocka_unit_test(random_bytes_are_refused_or_sound),
 	    cmocka_unit_test(each_rule_of_a_segment_is_found),
 	    cmocka_unit_test(each_rule_of_a_record_is_found),
