@@ -126,6 +126,12 @@ static int step_begin(struct lh_lease *lease, struct step *s, char *buf, size_t 
 	int err;
 
 	s->last = false;
+	/* L34: what the map says is as good as our session, which may be over without our knowing. */
+	if (unlikely(!conn_trusted(lease_session(lease)->conn))) {
+		err = conn_confirm(lease_session(lease)->conn);
+		if (err)
+			return err;
+	}
 	lock_take(&lease->lock);
 	if (dir == FABRIC_OP_READ && unlikely(lease->size_old || off + *len > lease->size) &&
 	    size_matters(lease, off)) {

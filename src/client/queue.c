@@ -108,7 +108,9 @@ static bool slot_look(struct slot *s)
 
 	lock_take(&lease->lock);
 	run = map_at(&lease->map, s->off);
-	ready = run && run->key && s->off + s->len <= run->range.end && s->len <= FABRIC_OP_MAX &&
+	/* L34: without trust the wait call does it, and asks first. */
+	ready = run && run->key && conn_trusted(lease_session(lease)->conn) && s->off + s->len <= run->range.end &&
+		s->len <= FABRIC_OP_MAX &&
 		(s->dir == FABRIC_OP_WRITE || (!lease->size_old && s->off + s->len <= lease->size));
 	if (ready) {
 		s->data.op = (struct fabric_op){.key = run->key,
