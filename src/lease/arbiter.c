@@ -35,6 +35,7 @@ static void shard_fini(struct lease_shard *sh)
 	while (!LIST_EMPTY(&sh->spare_objects)) {
 		o = LIST_FIRST(&sh->spare_objects);
 		LIST_REMOVE(o, link);
+		interval_fini(&o->index);
 		free(o);
 	}
 	number_fini(&sh->leases);
@@ -197,10 +198,10 @@ struct lease_object *object_get(struct lease_shard *sh, struct lease_anchor *an)
 		if (!o)
 			return NULL;
 		o->shard = sh;
+		interval_init(&o->index);
 	}
 	o->anchor = an;
 	o->number = an->object;
-	interval_init(&o->index);
 	LIST_INIT(&o->breaks);
 	o->detached = 0;
 	o->denying = 0;

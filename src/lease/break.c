@@ -119,7 +119,7 @@ static bool must_wait_to_cut(const struct lease_break *b)
 {
 	struct piece *p;
 
-	for (p = interval_first(&b->object->index, b->range); p; p = interval_next(p, b->range)) {
+	for (p = interval_first(&b->object->index, b->range); p; p = interval_next(&b->object->index, p, b->range)) {
 		if (p->work == PIECE_OWN && break_matches(b, p) && !range_covers(b->range, p->range))
 			return true;
 	}
@@ -142,7 +142,7 @@ static int break_arm(struct lease_break *b, struct lease_asker asker, struct not
 	err = pieces_cut_at(b->object, b->range.start, break_wants, b);
 	if (err == 0)
 		err = pieces_cut_at(b->object, b->range.end, break_wants, b);
-	for (p = interval_first(&b->object->index, b->range); p && err == 0; p = interval_next(p, b->range)) {
+	for (p = interval_first(&b->object->index, b->range); p && err == 0; p = interval_next(&b->object->index, p, b->range)) {
 		if (!break_matches(b, p))
 			continue;
 		/* What is on its way out is only waited for. */

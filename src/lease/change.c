@@ -61,6 +61,7 @@ static int change(struct lease_shard *sh, struct lease *l, const struct lease_ch
 		  struct lease_deny **fresh)
 {
 	uint64_t now = arbiter_now(sh->arbiter);
+	struct piece *p;
 	int err = 0;
 
 	if (l->broken)
@@ -76,6 +77,8 @@ static int change(struct lease_shard *sh, struct lease *l, const struct lease_ch
 	if (err)
 		return err;
 	l->mode = (uint8_t)args->mode;
+	LIST_FOREACH (p, &l->pieces, of_lease)
+		interval_set_tag(&l->object->index, p, lease_tag(l));
 	l->seq++;
 	sh->counts.grants++;
 	trace_piece(LIST_FIRST(&l->pieces), LEASE_EV_GRANT, now);

@@ -56,13 +56,15 @@ static int lease_enter(struct lease_shard *sh, struct lease_anchor *an, struct l
 		return -ENOMEM;
 	l->object = o;
 	l->number = ++sh->numbers << LEASE_SHARD_BITS | sh->index;
-	err = number_insert(&sh->leases, l);
+	err = interval_insert(&o->index, &l->first, lease_tag(l));
 	if (err)
 		goto put_object;
+	err = number_insert(&sh->leases, l);
+	if (err)
+		goto remove_piece;
 	err = session_link(l);
 	if (err)
 		goto remove_number;
-	interval_insert(&o->index, &l->first);
 	if (l->deny)
 		o->denying++;
 	sh->counts.grants++;
@@ -71,6 +73,8 @@ static int lease_enter(struct lease_shard *sh, struct lease_anchor *an, struct l
 
 remove_number:
 	number_remove(&sh->leases, l);
+remove_piece:
+	interval_remove(&o->index, &l->first);
 put_object:
 	object_put_if_quiet(o);
 	return err;
@@ -184,24 +188,25 @@ uint64_t deny_left(const struct lease *l, uint64_t now_ns)
 int object_conflicts(const struct lease_object *o, struct range range, unsigned modes, uint64_t owner)
 {
 	bool may_deny = o->denying > 0 && !(modes & LEASE_EXCLUSIVE);
-	uint64_t now = may_deny ? arbiter_now(o->shard->arbiter) : 0;
+	uint64_t now;
 	bool busy = false, denied = false;
 
-	for (struct piece *p = interval_first(&o->index, range); p; p = interval_next(p, range)) {
+	if (!may_deny)
+		return interval_conflict(&o->index, range, modes, owner);
+	now = arbiter_now(o->shard->arbiter);
+	for (struct piece *p = interval_first(&o->index, range); p; p = interval_next(&o->index, p, range)) {
 		const struct lease *l = p->lease;
 		bool own = l->session->id == owner;
 
 		if (!(l->mode & modes))
 			continue;
-		if (may_deny && deny_left(l, now) > 0) {
+		if (deny_left(l, now) > 0) {
 			if (own && !(modes & LEASE_OWN_EXCLUSIVE))
 				return -EDEADLK;
 			denied |= !own;
 		}
 		if (!own && (!l->faulting || (modes & LEASE_FAULTING)))
 			busy = true;
-		if (busy && !may_deny)
-			break;
 	}
 	return denied ? -ETXTBSY : busy;
 }

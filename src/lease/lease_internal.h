@@ -32,6 +32,8 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#include <bsd/sys/tree.h>
+
 #include "base/lock.h"
 #include "lease/interval.h"
 #include "lease/lease.h"
@@ -394,6 +396,12 @@ int trace_new(struct trace_ring **out);
 void trace_free(struct trace_ring *t);
 void trace_add(struct lease_arbiter *a, const struct lease_trace *e);
 void trace_piece(const struct piece *p, enum lease_event event, uint64_t now_ns);
+
+/* For the index. */
+static inline uint64_t lease_tag(const struct lease *l)
+{
+	return PIECE_TAG(l->session->id, l->mode | (l->faulting ? LEASE_FAULTING : 0u));
+}
 
 static inline uint64_t deadline_after(uint64_t now_ns, uint64_t ns)
 {

@@ -38,7 +38,7 @@ static bool own_held_up(const struct own *w)
 {
 	struct piece *p;
 
-	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(p, w->range)) {
+	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(&w->object->index, p, w->range)) {
 		if (own_wants(w, p) && p->work != PIECE_IDLE)
 			return true;
 	}
@@ -56,7 +56,7 @@ static int own_collect(struct own *w)
 		err = pieces_cut_at(w->object, w->range.end, own_pinned, w);
 	if (err)
 		return err;
-	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(p, w->range)) {
+	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(&w->object->index, p, w->range)) {
 		if (!own_wants(w, p))
 			continue;
 		/* Also without a pin: one whose keys are being made for the old place must not be attached any more. */

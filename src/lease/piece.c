@@ -46,19 +46,24 @@ struct piece *piece_split(struct piece *p, uint64_t at)
 	*q = (struct piece){.range = {at, p->range.end}, .lease = l, .pinned = p->pinned};
 	if (p->recall) {
 		q->recall = recall_copy(p->recall, q);
-		if (!q->recall) {
-			free(q);
-			return NULL;
-		}
+		if (!q->recall)
+			goto no_memory;
+	}
+	if (interval_insert(&o->index, q, lease_tag(l)))
+		goto no_memory;
+	if (q->recall) {
 		due_insert(o->shard, q->recall);
 		l->recalled++;
 	}
-	interval_set_end(p, at);
-	interval_insert(&o->index, q);
+	interval_set_end(&o->index, p, at);
 	LIST_INSERT_HEAD(&l->pieces, q, of_lease);
 	l->pieces_n++;
 	breaks_piece_split(o, p);
 	return q;
+no_memory:
+	free(q->recall);
+	free(q);
+	return NULL;
 }
 
 /*
@@ -72,7 +77,7 @@ int pieces_cut_at(struct lease_object *o, uint64_t at, piece_filter *wants, cons
 
 	if (at == 0)
 		return 0;
-	for (p = interval_first(&o->index, below); p; p = interval_next(p, below)) {
+	for (p = interval_first(&o->index, below); p; p = interval_next(&o->index, p, below)) {
 		if (p->range.end > at && p->work == PIECE_IDLE && wants(ctx, p) && !piece_split(p, at))
 			return -ENOMEM;
 	}
@@ -115,7 +120,7 @@ static void piece_join(struct piece *lower, struct piece *upper)
 	interval_remove(&l->object->index, upper);
 	LIST_REMOVE(upper, of_lease);
 	l->pieces_n--;
-	interval_set_end(lower, end);
+	interval_set_end(&l->object->index, lower, end);
 	piece_free(upper);
 }
 

@@ -37,7 +37,7 @@ int lease_drained(struct lease_anchor *an, struct range range, struct drained *o
 	if (o) {
 		p = interval_first(&o->index, range);
 		while (p && !piece_reaches(p))
-			p = interval_next(p, range);
+			p = interval_next(&o->index, p, range);
 		lock_drop(&o->shard->lock);
 	}
 	if (p)

@@ -14,9 +14,9 @@
 #include "lease/lease_internal.h"
 #include "lease/number.h"
 
-#define PIECES 600
+#define PIECES 3000
 #define SPAN   2000
-#define ROUNDS 60000
+#define ROUNDS 200000
 
 static uint64_t seed = 20240611;
 
@@ -36,24 +36,6 @@ static struct range some_range(void)
 	return (struct range){start, rnd(50) == 0 ? RANGE_MAX : start + len};
 }
 
-/* The tree's own rules: max_end is right everywhere, order is right. Returns the greatest end. */
-static uint64_t check_tree(const struct piece *p)
-{
-	uint64_t end = p->range.end;
-	const struct piece *l = RB_LEFT(p, node), *r = RB_RIGHT(p, node);
-
-	if (l) {
-		assert_true(l->range.start <= p->range.start);
-		end = max_u64(end, check_tree(l));
-	}
-	if (r) {
-		assert_true(r->range.start >= p->range.start);
-		end = max_u64(end, check_tree(r));
-	}
-	assert_int_equal(p->max_end, end);
-	return end;
-}
-
 static void check_query(const struct interval_index *ix, struct piece *all, const bool *in, struct range q)
 {
 	unsigned want = 0, got = 0;
@@ -61,7 +43,7 @@ static void check_query(const struct interval_index *ix, struct piece *all, cons
 
 	for (unsigned i = 0; i < PIECES; i++)
 		want += in[i] && range_overlaps(all[i].range, q);
-	for (struct piece *p = interval_first(ix, q); p; p = interval_next(p, q)) {
+	for (struct piece *p = interval_first(ix, q); p; p = interval_next(ix, p, q)) {
 		assert_true(in[p - all]);
 		assert_true(range_overlaps(p->range, q));
 		assert_true(p->range.start >= last);
@@ -69,6 +51,13 @@ static void check_query(const struct interval_index *ix, struct piece *all, cons
 		got++;
 	}
 	assert_int_equal(got, want);
+	for (unsigned owner = 0; owner < 8; owner++) {
+		bool conflict = false;
+
+		for (unsigned i = 0; i < PIECES; i++)
+			conflict |= in[i] && range_overlaps(all[i].range, q) && i % 2 == 1 && i % 7 != owner;
+		assert_int_equal(interval_conflict(ix, q, LEASE_WRITE, owner), conflict);
+	}
 }
 
 static void queries_agree_with_a_full_search(void **state)
@@ -82,22 +71,20 @@ static void queries_agree_with_a_full_search(void **state)
 	interval_init(&ix);
 	for (unsigned n = 0; n < ROUNDS; n++) {
 		/* Waves: full, then nearly empty. */
-		unsigned keep = (n / 5000) % 2 ? 10 : 90;
+		unsigned keep = (n / 20000) % 2 ? 10 : 90;
 		unsigned i = (unsigned)rnd(PIECES);
 
 		if (!in[i] && rnd(100) < keep) {
 			all[i].range = some_range();
-			interval_insert(&ix, &all[i]);
+			assert_int_equal(interval_insert(&ix, &all[i], PIECE_TAG(i % 7, 1 + i % 2)), 0);
 			in[i] = true;
 		} else if (in[i] && rnd(100) >= keep) {
 			interval_remove(&ix, &all[i]);
 			in[i] = false;
 		} else if (in[i]) {
-			interval_set_end(&all[i], all[i].range.start + 1 + rnd(100));
+			interval_set_end(&ix, &all[i], all[i].range.start + 1 + rnd(100));
 		}
-		if (n % 16 == 0 && !interval_empty(&ix))
-			check_tree(RB_ROOT(&ix.tree));
-		if (n % 8 == 0)
+		if (n % 32 == 0)
 			check_query(&ix, all, in, some_range());
 	}
 	for (unsigned i = 0; i < PIECES; i++) {
@@ -105,6 +92,31 @@ static void queries_agree_with_a_full_search(void **state)
 			interval_remove(&ix, &all[i]);
 	}
 	assert_true(interval_empty(&ix));
+	interval_fini(&ix);
+	free(all);
+}
+
+/* Many holders of the same range: the address alone tells them apart. */
+static void the_same_range_many_times(void **state)
+{
+	struct piece *all = calloc(PIECES, sizeof(*all));
+	struct interval_index ix;
+	unsigned seen = 0;
+
+	assert_non_null(all);
+	interval_init(&ix);
+	for (unsigned i = 0; i < PIECES; i++) {
+		all[i].range = (struct range){0, SPAN};
+		assert_int_equal(interval_insert(&ix, &all[i], PIECE_TAG(i % 7, 1 + i % 2)), 0);
+	}
+	for (struct piece *p = interval_first(&ix, RANGE_ALL); p; p = interval_next(&ix, p, RANGE_ALL))
+		seen++;
+	assert_int_equal(seen, PIECES);
+	for (unsigned i = 0; i < PIECES; i++) {
+		interval_remove(&ix, &all[i * 7 % PIECES]);
+		assert_true(interval_empty(&ix) == (i + 1 == PIECES));
+	}
+	interval_fini(&ix);
 	free(all);
 }
 
@@ -115,10 +127,11 @@ static void an_empty_query_finds_nothing(void **state)
 
 	interval_init(&ix);
 	assert_null(interval_first(&ix, RANGE_ALL));
-	interval_insert(&ix, &p);
+	assert_int_equal(interval_insert(&ix, &p, PIECE_TAG(1, 1)), 0);
 	assert_null(interval_first(&ix, (struct range){5, 5}));
 	assert_ptr_equal(interval_first(&ix, (struct range){RANGE_MAX - 1, RANGE_MAX}), &p);
 	interval_remove(&ix, &p);
+	interval_fini(&ix);
 }
 
 #define NUMBERS 20000u
@@ -173,6 +186,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(queries_agree_with_a_full_search),
 	    cmocka_unit_test(an_empty_query_finds_nothing),
+	    cmocka_unit_test(the_same_range_many_times),
 	    cmocka_unit_test(numbers_are_found_while_the_table_grows_and_shrinks),
 	    cmocka_unit_test(a_lease_is_small),
 	};
