@@ -212,6 +212,8 @@ LH_API void lh_dir_close(struct lh_dir *dir);
 LH_API int lh_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
 /* Releases the leases of the file that are still held. NULL is allowed. */
 LH_API int lh_file_close(struct lh_file *file);
+/* The filesystem that it was opened in. Does not block. */
+LH_API struct lh_fs *lh_file_fs(struct lh_file *file);
 LH_API int lh_file_stat(struct lh_file *file, struct lh_stat *out);
 /* Returns bytes, fewer only at end of file. Uses no lease. */
 LH_API ssize_t lh_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off);
@@ -251,6 +253,9 @@ LH_API int lh_file_chmod(struct lh_file *file, uint32_t mode);
 LH_API int lh_file_chown(struct lh_file *file, uint32_t uid, uint32_t gid);
 /* INT64_MIN: now; INT64_MAX: unchanged. */
 LH_API int lh_file_set_times(struct lh_file *file, int64_t atime_ns, int64_t mtime_ns);
+/* What was written directly in the range, through leases, pins or mappings, is durable on return (L28). Nothing beyond
+ * the end of file: the size stays. The file must be open for writing. */
+LH_API int lh_file_commit(struct lh_file *file, uint64_t off, uint64_t len);
 /* Moves the file's blocks into one run, or as few as free space allows, content unchanged. extents[0] and [1], if
  * given: how many runs there were and are. */
 LH_API int lh_file_defragment(struct lh_file *file, uint64_t extents[2]);
@@ -498,7 +503,9 @@ struct lh_pin_device {
 	 * lh_file_close, without locks. May be NULL. */
 	void (*gone)(void *ctx);
 };
-/* The fields of lh_lease_options; LH_LEASE_MANUAL and LH_LEASE_FAULTING are -EINVAL: the library detaches at once on a
+/*
+ * LH_LEASE_NOW: the device lets go in microseconds, so detach is called by the very thread that wants the memory, not by
+ * one of the library's. The other fields as lh_lease_options; LH_LEASE_MANUAL and LH_LEASE_FAULTING are -EINVAL: the library detaches at once on a
  * recall. */
 struct lh_pin_options {
 	uint32_t size;
@@ -515,9 +522,8 @@ LH_API int lh_pin_get(struct lh_file *file, uint64_t off, uint64_t len, const st
 		      const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
 /* Bytes that were detached are got anew and attached: 0 when all of the range is. -ENODATA: READ beyond the end. */
 LH_API int lh_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len);
-/* As lh_lease_commit. LH_PIN_INSIDE: of what is beyond the end of file nothing, so that the size never grows. */
-#define LH_PIN_INSIDE 1u
-LH_API int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len, unsigned flags);
+/* As lh_lease_commit. */
+LH_API int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len);
 struct lh_pin_state {
 	uint32_t size;
 	uint32_t mode; /* LH_LEASE_READ or LH_LEASE_WRITE */

@@ -142,11 +142,13 @@ struct lh_backend {
 	int (*fs_resize)(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
 	int (*fs_evacuate)(struct lh_fs *fs, uint64_t off, uint64_t len,
 			   void (*each)(void *ctx, const struct lh_loss *loss), void *ctx);
+	/* NULL: file_sync does it. */
+	int (*file_commit)(struct lh_file *file, uint64_t off, uint64_t len);
 	/* NULL: no devices (remote). */
 	int (*pin_get)(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_pin_options *opt,
 		       const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
 	int (*pin_fault)(struct lh_pin *pin, uint64_t off, uint64_t len);
-	int (*pin_commit)(struct lh_pin *pin, uint64_t off, uint64_t len, unsigned flags);
+	int (*pin_commit)(struct lh_pin *pin, uint64_t off, uint64_t len);
 	int (*pin_state)(struct lh_pin *pin, struct lh_pin_state *out);
 	int (*pin_release)(struct lh_pin *pin);
 };

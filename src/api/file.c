@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The calls on open files. */
+#include "api/bounce.h"
 #include "api/check.h"
+#include "base/mapped.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -49,7 +51,13 @@ int lh_file_close(struct lh_file *file)
 	fail_clear();
 	if (!file)
 		return 0;
+	mapped_closing(file);
 	return (int)api_result(file_be(file)->file_close(file), __func__, NULL);
+}
+
+struct lh_fs *lh_file_fs(struct lh_file *file)
+{
+	return file ? file_fs(file) : NULL;
 }
 
 int lh_file_stat(struct lh_file *file, struct lh_stat *out)
@@ -75,6 +83,8 @@ ssize_t lh_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off)
 		err = api_span(buf, len, off, -EINVAL, __func__);
 	if (err)
 		return err;
+	if (unlikely(mapped_overlaps(buf, len)))
+		return (ssize_t)api_result(bounce_read(file_be(file)->file_read, file, buf, len, off), __func__, NULL);
 	return (ssize_t)api_result(file_be(file)->file_read(file, buf, len, off), __func__, NULL);
 }
 
@@ -86,6 +96,9 @@ ssize_t lh_file_write(struct lh_file *file, const void *buf, size_t len, uint64_
 		err = api_span(buf, len, off, -EFBIG, __func__);
 	if (err)
 		return err;
+	if (unlikely(mapped_overlaps(buf, len)))
+		return (ssize_t)api_result(bounce_write(file_be(file)->file_write, file, buf, len, off), __func__,
+					   NULL);
 	return (ssize_t)api_result(file_be(file)->file_write(file, buf, len, off), __func__, NULL);
 }
 

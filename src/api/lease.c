@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The calls on leases: direct access, commit, and the view behind it. lh_lease_read and _write are hot: checks are
  * branches. */
+#include "api/bounce.h"
 #include "api/check.h"
+#include "base/mapped.h"
 
 #define LEASE_MODES (LH_LEASE_READ | LH_LEASE_WRITE)
 #define LEASE_FLAGS                                                                                                    \
@@ -64,6 +66,8 @@ ssize_t lh_lease_read(struct lh_lease *lease, void *buf, size_t len, uint64_t of
 		err = api_span(buf, len, off, -EINVAL, __func__);
 	if (unlikely(err))
 		return err;
+	if (unlikely(mapped_overlaps(buf, len)))
+		return (ssize_t)api_result(bounce_lease_read(lease, buf, len, off), __func__, NULL);
 	return (ssize_t)api_result(lease_be(lease)->lease_read(lease, buf, len, off), __func__, NULL);
 }
 
@@ -75,6 +79,8 @@ ssize_t lh_lease_write(struct lh_lease *lease, const void *buf, size_t len, uint
 		err = api_span(buf, len, off, -EFBIG, __func__);
 	if (unlikely(err))
 		return err;
+	if (unlikely(mapped_overlaps(buf, len)))
+		return (ssize_t)api_result(bounce_lease_write(lease, buf, len, off), __func__, NULL);
 	return (ssize_t)api_result(lease_be(lease)->lease_write(lease, buf, len, off), __func__, NULL);
 }
 
@@ -121,6 +127,8 @@ ssize_t lh_raw_read(struct lh_fs *fs, uint64_t key, uint64_t key_off, void *buf,
 		err = api_span(buf, len, 0, -EINVAL, __func__);
 	if (unlikely(err))
 		return err;
+	if (unlikely(mapped_overlaps(buf, len)))
+		return fail(-EFAULT, "%s: the buffer is in a mapping of lh_map", __func__);
 	return (ssize_t)api_result(fs_be(fs)->raw_read(fs, key, key_off, buf, len), __func__, NULL);
 }
 
@@ -132,6 +140,8 @@ ssize_t lh_raw_write(struct lh_fs *fs, uint64_t key, uint64_t key_off, const voi
 		err = api_span(buf, len, 0, -EINVAL, __func__);
 	if (unlikely(err))
 		return err;
+	if (unlikely(mapped_overlaps(buf, len)))
+		return fail(-EFAULT, "%s: the buffer is in a mapping of lh_map", __func__);
 	return (ssize_t)api_result(fs_be(fs)->raw_write(fs, key, key_off, buf, len), __func__, NULL);
 }
 

@@ -97,17 +97,15 @@ int lh_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len)
 	return (int)api_result(pin_be(pin)->pin_fault(pin, off, len), __func__, NULL);
 }
 
-int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len, unsigned flags)
+int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len)
 {
 	int err = check_pin(pin, __func__);
 
 	if (!err)
 		err = check_range(off, len, __func__);
-	if (!err && flags & ~LH_PIN_INSIDE)
-		err = fail(-EINVAL, "%s: flags %#x: only LH_PIN_INSIDE", __func__, flags);
 	if (err || len == 0)
 		return err;
-	return (int)api_result(pin_be(pin)->pin_commit(pin, off, len, flags), __func__, NULL);
+	return (int)api_result(pin_be(pin)->pin_commit(pin, off, len), __func__, NULL);
 }
 
 int lh_pin_state(struct lh_pin *pin, struct lh_pin_state *out)
@@ -127,4 +125,17 @@ int lh_pin_release(struct lh_pin *pin)
 	if (!pin)
 		return 0;
 	return (int)api_result(pin_be(pin)->pin_release(pin), __func__, NULL);
+}
+
+int lh_file_commit(struct lh_file *file, uint64_t off, uint64_t len)
+{
+	int err = api_file(file, __func__);
+
+	if (!err)
+		err = check_range(off, len, __func__);
+	if (err || len == 0)
+		return err;
+	if (!file_be(file)->file_commit)
+		return (int)api_result(file_be(file)->file_sync(file), __func__, NULL);
+	return (int)api_result(file_be(file)->file_commit(file, off, len), __func__, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The calls for asynchronous direct access. */
 #include "api/check.h"
+#include "base/mapped.h"
 
 int lh_queue_new(struct lh_fs *fs, unsigned depth, struct lh_queue **out)
 {
@@ -37,6 +38,10 @@ static int check_op(const struct lh_queue *q, const struct lh_lease *lease, cons
 		return fail(-EXDEV, "%s: the lease and the queue belong to different filesystems", call);
 	if (unlikely(len == 0))
 		return fail(-EINVAL, "%s: nothing to move: the length is 0", call);
+	/* The operation may go on behind the call, with locks held: there is no place for a copy. */
+	if (unlikely(mapped_overlaps(buf, len)))
+		return fail(-EFAULT, "%s: the buffer is in a mapping of lh_map; use lh_lease_read or lh_lease_write",
+			    call);
 	return 0;
 }
 

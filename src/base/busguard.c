@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/mapped.h"
 #include "base/types.h"
 
 #define LINE   64u
@@ -30,6 +31,9 @@ struct window {
 static _Thread_local struct window *innermost __attribute__((tls_model("initial-exec")));
 static _Thread_local bool unblocked __attribute__((tls_model("initial-exec")));
 static _Thread_local const void *last_fault __attribute__((tls_model("initial-exec")));
+
+/* base/mapped.h: here, where a SIGBUS asks for it. */
+_Atomic(const struct mapped_hooks *) mapped_hooks;
 
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous;
@@ -73,6 +77,9 @@ static void on_sigbus(int sig, siginfo_t *si, void *uc)
 	uintptr_t at = (uintptr_t)si->si_addr;
 	uintptr_t unit = 1;
 
+	/* Beyond an end of file that is not there any more. */
+	if (si->si_code > 0 && mapped_cured(si->si_addr))
+		return;
 	/* Not sent by a process but by an access of this thread. */
 	if (w && si->si_code > 0) {
 		if (si->si_code == BUS_MCEERR_AR && si->si_addr_lsb > 0 && si->si_addr_lsb < 48) {

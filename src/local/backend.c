@@ -95,6 +95,7 @@ const struct lh_backend local_backend = {
     .fs_limits = local_fs_limits,
     .fs_resize = local_fs_resize,
     .fs_evacuate = local_fs_evacuate,
+    .file_commit = local_file_commit,
     .pin_get = local_pin_get,
     .pin_fault = local_pin_fault,
     .pin_commit = local_pin_commit,

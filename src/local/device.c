@@ -31,8 +31,7 @@ static struct lh_pin *pin_new(struct lh_file *file, struct range range, const st
 	pin->exclusive = (opt->flags & LH_LEASE_EXCLUSIVE) != 0;
 	/* LEASE_DEADLINE_NOW is the largest number: who asks for as long as possible does not mean it. */
 	pin->deadline_ns = min_u64(opt->deadline_ns, LEASE_DEADLINE_NOW - 1);
-	if (opt->flags & LH_LEASE_NOW)
-		pin->deadline_ns = LEASE_DEADLINE_NOW;
+	pin->at_once = (opt->flags & LH_LEASE_NOW) != 0;
 	pin->max_age_ns = opt->max_age_ns;
 	atomic_init(&pin->recalls, 0);
 	lock_init_keyed(&pin->lock, RANK_PIN, 1 + atomic_fetch_add(&file->fs->serial, 1));
@@ -209,18 +208,19 @@ int local_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len)
 	return err;
 }
 
-int local_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len, unsigned flags)
+int local_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len)
 {
-	struct fs_handle *h = pin->head.file->handle;
-
 	if (pin->mode != LEASE_WRITE)
 		return fail(-EBADF, "commit: this is a READ pin");
 	if (!range_covers(pin->range, (struct range){off, off + len}))
 		return fail(-ERANGE, "commit: %llu bytes at %llu are not inside the pin", (unsigned long long)len,
 			    (unsigned long long)off);
-	if (flags & LH_PIN_INSIDE)
-		return fs_commit_inside(h, local_who(pin->fs), off, len);
-	return fs_commit(h, local_who(pin->fs), off, len);
+	return fs_commit(pin->head.file->handle, local_who(pin->fs), off, len);
+}
+
+int local_file_commit(struct lh_file *file, uint64_t off, uint64_t len)
+{
+	return fs_commit_inside(file->handle, local_who(file->fs), off, len);
 }
 
 int local_pin_state(struct lh_pin *pin, struct lh_pin_state *out)

@@ -47,8 +47,9 @@ void devices_init(struct lh_fs *fs);
 /* No pin is left. */
 void devices_fini(struct lh_fs *fs);
 int devices_start(struct lh_fs *fs);
-/* Under table: the notice is for a pin of a device, if it is for anything. */
-void device_recalled(struct lh_fs *fs, const struct lease_recall *r);
+/* Under table: the notice is for a pin of a device, if it is for anything. true: it is to be released at once. */
+bool device_recalled(struct lh_fs *fs, const struct lease_recall *r);
+void device_release(struct lh_fs *fs, uint64_t number, struct range range);
 /* One more grant of the pin over the range, which nothing of it reaches. -ENODATA: beyond the end of file. */
 int device_part_get(struct lh_pin *pin, struct range range);
 /* Gives the range back in all grants of the pin. */
@@ -58,7 +59,8 @@ void device_parts_release(struct lh_pin *pin, struct range range);
 int local_pin_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_pin_options *opt,
 		  const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
 int local_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len);
-int local_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len, unsigned flags);
+int local_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len);
+int local_file_commit(struct lh_file *file, uint64_t off, uint64_t len);
 int local_pin_state(struct lh_pin *pin, struct lh_pin_state *out);
 int local_pin_release(struct lh_pin *pin);
 /* L24: the file is being closed. */
@@ -81,6 +83,7 @@ struct lh_pin {
 	struct range range; /* whole blocks */
 	enum lease_mode mode;
 	bool nowait, exclusive;
+	bool at_once; /* LH_LEASE_NOW: the thread that breaks lets the device go, without a notice to another one */
 	uint64_t deadline_ns, max_age_ns;
 	atomic_ullong recalls;
 

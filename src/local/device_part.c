@@ -338,20 +338,24 @@ static uint64_t next_number(struct lh_pin *pin, uint64_t after)
 	return found;
 }
 
+void device_release(struct lh_fs *fs, uint64_t number, struct range range)
+{
+	/* -ENOMEM: no memory to remember two ends; then all of it. */
+	if (lease_release(fs->session, number, range) != 0)
+		(void)lease_release(fs->session, number, RANGE_ALL);
+}
+
 void device_parts_release(struct lh_pin *pin, struct range range)
 {
 	uint64_t number = next_number(pin, 0);
 
-	for (; number != 0; number = next_number(pin, number)) {
-		/* -ENOMEM: no memory to remember two ends; then all of it. */
-		if (lease_release(pin->fs->session, number, range) != 0)
-			(void)lease_release(pin->fs->session, number, RANGE_ALL);
-	}
+	for (; number != 0; number = next_number(pin, number))
+		device_release(pin->fs, number, range);
 }
 
 /* --- recalls --- */
 
-void device_recalled(struct lh_fs *fs, const struct lease_recall *r)
+bool device_recalled(struct lh_fs *fs, const struct lease_recall *r)
 {
 	struct device_part key = {.number = r->lease};
 	struct device_part *p;
@@ -359,8 +363,10 @@ void device_recalled(struct lh_fs *fs, const struct lease_recall *r)
 	lock_assert_held(RANK_PIN);
 	p = RB_FIND(device_tree, &fs->devices.parts, &key);
 	if (p == NULL || range_empty(r->range))
-		return;
+		return false;
 	atomic_fetch_add(&p->pin->recalls, 1);
+	if (p->pin->at_once)
+		return true;
 	if (range_empty(p->pending)) {
 		p->pending = r->range;
 		TAILQ_INSERT_TAIL(&fs->devices.pending, p, in_pending);
@@ -369,6 +375,7 @@ void device_recalled(struct lh_fs *fs, const struct lease_recall *r)
 		p->pending.start = min_u64(p->pending.start, r->range.start);
 		p->pending.end = max_u64(p->pending.end, r->range.end);
 	}
+	return false;
 }
 
 static void *answer(void *arg)
@@ -391,8 +398,7 @@ static void *answer(void *arg)
 		number = p->number;
 		p->pending = (struct range){0, 0};
 		lock_drop(&fs->table);
-		if (lease_release(fs->session, number, range) != 0)
-			(void)lease_release(fs->session, number, RANGE_ALL);
+		device_release(fs, number, range);
 		lock_take(&fs->table);
 	}
 	lock_drop(&fs->table);

@@ -72,6 +72,7 @@ static void pending_add(struct lh_fs *fs, struct part *p, struct range range)
 static void on_recall(void *ctx, const struct lease_recall *r)
 {
 	struct lh_fs *fs = ctx;
+	bool at_once = false;
 	struct part *p;
 
 	lock_take(&fs->table);
@@ -83,9 +84,11 @@ static void on_recall(void *ctx, const struct lease_recall *r)
 		else if (!range_empty(r->range))
 			pending_add(fs, p, r->range);
 	} else {
-		device_recalled(fs, r);
+		at_once = device_recalled(fs, r);
 	}
 	lock_drop(&fs->table);
+	if (at_once)
+		device_release(fs, r->lease, r->range);
 }
 
 static void on_revoked(void *ctx, const struct lease_recall *r)
