@@ -49,6 +49,7 @@ struct grant {
 	uint32_t seq;       /* the highest seen */
 	bool used;          /* while the lease is swept */
 	struct range range; /* as granted */
+	struct ranges held; /* of it: not given back. A LAYOUT that crosses a RELEASE tells of more (P47) */
 	uint64_t limit;     /* of a cached lease: where the file ended; nothing behind it is known */
 };
 TAILQ_HEAD(grant_list, grant);
@@ -67,6 +68,8 @@ struct lh_fs {
 	struct address address;
 	struct lh_open_options opt; /* defaults filled in */
 	struct conn_dial dial;
+	pthread_t reclaimer;        /* renew.c; under lock */
+	bool reclaimer_made, reclaimer_runs;
 	struct proto_welcome welcome;
 	struct conn *conn;
 	struct data *data;
@@ -154,6 +157,9 @@ struct lh_lease {
 	uint64_t max_age_ns;   /* EXCLUSIVE, as asked */
 	uint64_t deny_until_ns; /* by clock_now_ns; 0: not got yet */
 	bool exclusive;
+	bool reclaim;    /* EXCLUSIVE since before the server restarted: asked for as that (L35) */
+	bool reclaiming; /* by the thread of renew.c: release waits */
+	bool asked_back; /* that thread has tried */
 	bool broken;           /* it could not be changed (L23): the next try gets it anew first */
 	bool faulting;         /* a thread asks for a missing piece; the others wait */
 	bool lost;             /* something was taken away: unknown means gone, not just unmapped */
@@ -178,6 +184,11 @@ int client_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
 void client_fs_set_nowait(struct lh_fs *fs, bool nowait);
 int client_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
 		     void *ctx);
+int client_fs_leases_matching(struct lh_fs *fs, const struct lh_revoke_filter *filter,
+			      void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
+int client_fs_sessions(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_session_info *info), void *ctx);
+int client_fs_audit(struct lh_fs *fs, uint64_t *cursor, struct lh_audit *out, unsigned max);
+int client_fs_limit_clear(struct lh_fs *fs, struct lh_limit *limit);
 int client_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter);
 int client_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out);
 int client_fs_trace(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
@@ -277,6 +288,10 @@ bool client_tick(void *ctx);
 void client_dead(void *ctx);
 /* renew.c: the session is another one from now on; for conn. */
 void client_renewed(void *ctx, const struct proto_welcome *w, bool rebooted);
+/* Before a lease is taken out of the tables: nobody is taking it back any more. */
+void client_reclaim_wait(struct lh_lease *lease);
+/* All files are closed. */
+void client_reclaim_end(struct lh_fs *fs);
 /* LEASE_GET's hook; call->ctx is a struct lease_get of grant.c. */
 enum call_verdict client_granted(struct call *call, const struct proto_header *h, const union proto_body *body,
 				 const char **rule);

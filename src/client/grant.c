@@ -48,6 +48,7 @@ void client_grant_drop(struct lh_fs *fs, struct grant *g)
 		at = &(*at)->next;
 	*at = g->next;
 	TAILQ_REMOVE(&g->lease->grants, g, in_lease);
+	ranges_fini(&g->held);
 	free(g);
 }
 
@@ -110,6 +111,8 @@ void client_grant_leave(struct lh_fs *fs, struct grant *g, struct range range)
 
 	lock_assert_held(RANK_CLIENT);
 	lock_assert_held(RANK_PIN);
+	if (!ranges_cut(&g->held, range))
+		ranges_cut(&g->held, (struct range){range.start, RANGE_MAX});
 	/* Without memory it goes now: the operation then finds a dead key, and heals. */
 	if (!l) {
 		grant_leave_now(fs, g, range);
@@ -231,6 +234,13 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 	err = conn_call(fs->conn, &call, PROTO_LEASE_GET, client_flags(fs) | (nowait ? PROTO_NOWAIT : 0), &body);
 	call_fini(&call);
 	free(get.grant);
+	if (err == -ESTALE && (body.lease_get.flags & PROTO_LEASE_RECLAIM)) {
+		/* Too late, or somebody was let in meanwhile: it is got as anybody gets one. */
+		lock_take(&lease->lock);
+		lease->reclaim = false;
+		lock_drop(&lease->lock);
+		return 1;
+	}
 	if (err)
 		return err;
 	return get.forgotten ? 1 : 0;

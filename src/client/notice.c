@@ -152,6 +152,8 @@ static void grant_install(struct lease_get *get, const struct proto_lease_grante
 	grant->number = g->lease;
 	grant->seq = g->seq;
 	grant->range = range_of(g->range);
+	ranges_init(&grant->held);
+	ranges_add(&grant->held, grant->range);
 	/* The size may be from before this session's own truncate. */
 	grant->limit = get->shrinks == lease->shrinks ? g->size : 0;
 	client_grant_enter(get->fs, grant, lease);
@@ -338,6 +340,19 @@ static const char *event_notice(struct lh_fs *fs, bool force, const struct proto
 	return NULL;
 }
 
+/* What of r was given back is not ours, whatever the server said before it heard that. Caller holds the lock. */
+static void layout_clip(struct lh_lease *lease, const struct grant *g, struct range r)
+{
+	const struct range *held = ranges_at(&g->held);
+	uint64_t at = r.start;
+
+	for (unsigned i = ranges_find(&g->held, at); i < g->held.count && held[i].start < r.end; i++) {
+		map_cut(&lease->map, (struct range){at, held[i].start}, g->number);
+		at = held[i].end;
+	}
+	map_cut(&lease->map, (struct range){at, r.end}, g->number);
+}
+
 static const char *event_layout(struct lh_fs *fs, bool more, const struct proto_layout *l)
 {
 	struct grant *g = client_grant_find(fs, l->lease);
@@ -351,6 +366,7 @@ static const char *event_layout(struct lh_fs *fs, bool more, const struct proto_
 	g->seq = l->seq > g->seq ? l->seq : g->seq;
 	map_cut(&lease->map, range_of(l->range), g->number);
 	runs_put(lease, g, &l->runs);
+	layout_clip(lease, g, range_of(l->range));
 	if (fs->continued != l->lease)
 		lease->size_old = true;
 	lease_changed(lease);
