@@ -54,10 +54,10 @@ static int begin_limit(const struct lh_fs *fs, const char *tree, const struct lh
 		err = api_path(tree, call);
 	if (err)
 		return err;
-	if (mine->kind != LH_LIMIT_UID && mine->kind != LH_LIMIT_TREE)
-		return fail(-EINVAL, "%s: kind %u is neither LH_LIMIT_UID nor LH_LIMIT_TREE", call, mine->kind);
+	if (mine->kind < LH_LIMIT_UID || mine->kind > LH_LIMIT_PINS_POOL)
+		return fail(-EINVAL, "%s: kind %u is none of LH_LIMIT_*", call, mine->kind);
 	if ((mine->kind == LH_LIMIT_TREE) != (tree != NULL))
-		return fail(-EINVAL, "%s: a limit of a tree needs its directory, one of a uid has none", call);
+		return fail(-EINVAL, "%s: a limit of a tree needs its directory, the others have none", call);
 	return 0;
 }
 

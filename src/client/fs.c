@@ -57,6 +57,7 @@ static void session_free(struct lh_fs *fs)
 	struct remembered *next;
 
 	client_cache_free(fs);
+	client_reclaim_end(fs);
 	conn_free(fs->conn);
 	data_free(fs->data);
 	for (struct remembered *r = fs->remembered; r; r = next) {
@@ -186,74 +187,6 @@ int client_fs_stat(struct lh_fs *fs, struct lh_statfs *out)
 	}
 	call_fini(&call);
 	return err;
-}
-
-static void info_of(const struct proto_lease_info *p, struct lh_lease_info *out)
-{
-	*out = (struct lh_lease_info){
-	    .size = sizeof(*out),
-	    .mode = p->mode == PROTO_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ,
-	    .number = p->number,
-	    .ino = p->ino,
-	    .session = p->session,
-	    .uid = p->uid,
-	    .pid = p->pid,
-	    .off = p->range.off,
-	    .len = p->range.len,
-	    .bytes = p->bytes,
-	    .pinned_bytes = p->pinned_bytes,
-	    .age_ns = p->age_ns,
-	    .recall_left_ns = p->recall_left_ns,
-	};
-	proto_str_copy(p->host, out->host, sizeof(out->host));
-	strcpy(out->state, p->state ? "recalling" : "granted");
-}
-
-int client_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
-		     void *ctx)
-{
-	union proto_body body = {.fs_leases = {.path = proto_str_of(path ? path : "")}};
-	bool more = true;
-	int err = 0;
-
-	while (more && !err) {
-		uint64_t after = body.fs_leases.after;
-		struct proto_lease_info p;
-		struct lh_lease_info info;
-		uint32_t cursor = 0;
-		struct call call;
-
-		call_init(&call);
-		err = conn_call(fs->conn, &call, PROTO_FS_LEASES, 0, &body);
-		while (!err && proto_lease_info_next(&call.reply.lease_list.leases, &cursor, &p)) {
-			info_of(&p, &info);
-			each(ctx, &info);
-			body.fs_leases.after = max_u64(body.fs_leases.after, p.number);
-		}
-		more = !err && call.reply.lease_list.more;
-		call_fini(&call);
-		if (more && body.fs_leases.after == after)
-			err = fail(-EPROTO, "leases: the server says there are more, and sends none");
-	}
-	return err;
-}
-
-int client_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter)
-{
-	union proto_body body = {.fs_revoke = {.number = filter->number,
-					       .session = filter->session,
-					       .by_uid = filter->by_uid,
-					       .uid = filter->uid,
-					       .path = proto_str_of(filter->path ? filter->path : "")}};
-	struct call call;
-	int n;
-
-	call_init(&call);
-	n = conn_call(fs->conn, &call, PROTO_FS_REVOKE, 0, &body);
-	if (!n)
-		n = (int)min_u64(call.reply.count.count, INT32_MAX);
-	call_fini(&call);
-	return n;
 }
 
 int client_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out)

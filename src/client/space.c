@@ -136,7 +136,7 @@ static int limit_ask(struct lh_fs *fs, unsigned type, const char *tree, struct l
 					       .id = limit->id,
 					       .bytes = limit->bytes,
 					       .inodes = limit->inodes,
-					       .path = proto_str_of(tree)}};
+					       .path = proto_str_of(tree ? tree : "")}};
 	struct call call;
 	int err;
 
@@ -156,6 +156,13 @@ int client_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *lim
 int client_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit)
 {
 	return limit_ask(fs, PROTO_FS_LIMIT_GET, tree, limit);
+}
+
+int client_fs_limit_clear(struct lh_fs *fs, struct lh_limit *limit)
+{
+	union proto_body body = {.limit_ask = {.kind = limit->kind, .id = limit->id, .path = proto_str_of("")}};
+
+	return conn_do(fs->conn, PROTO_FS_LIMIT_CLEAR, 0, &body);
 }
 
 /* --- long calls --- */

@@ -147,6 +147,8 @@ static int fs_replay(struct fs *fs)
 		err = journal_start(fs->journal, fs->alloc, fs->read_only);
 	if (err)
 		return err;
+	if (!err)
+		err = limit_pins_load(fs);
 	fs->journal_ready = true;
 	if (journal_next_ino(fs->journal) > atomic_load(&fs->next_ino))
 		atomic_store(&fs->next_ino, journal_next_ino(fs->journal));

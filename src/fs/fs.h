@@ -192,7 +192,15 @@ int fs_snapshots(struct fs *fs, void (*each)(void *ctx, const struct fs_snapshot
  * inherited by what is made below, and hard links and renames across its border are -EXDEV (as project quotas of XFS).
  * Over it: -EDQUOT, nothing changed. Root only; reading is free. 0: no limit; both 0 remove it.
  */
-enum fs_limit_kind { FS_LIMIT_UID = 1, FS_LIMIT_TREE = 2 };
+enum fs_limit_kind {
+	FS_LIMIT_UID = 1,
+	FS_LIMIT_TREE = 2,
+	/* L18, pinned memory, enforced by the arbiter: blocks are bytes, inodes leases; 0 means nothing at all and
+	 * UINT64_MAX no limit. Of a uid; of every uid without one and root; of all together (id 0). */
+	FS_LIMIT_PINS = 3,
+	FS_LIMIT_PINS_DEFAULT = 4,
+	FS_LIMIT_PINS_POOL = 5,
+};
 struct fs_limit {
 	enum fs_limit_kind kind;
 	uint32_t id;             /* uid, or the tree's number (set gives it out) */
@@ -206,6 +214,8 @@ int fs_limit_get(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 int fs_limits(struct fs *fs, void (*each)(void *ctx, const struct fs_limit *limit), void *ctx);
 
 /* --- space --- */
+/* Takes a limit of pins away; -ENODATA: there is none. */
+int fs_limit_clear(struct fs *fs, const struct fs_caller *who, struct fs_limit *limit);
 
 /*
  * Another size for the mounted pool, in bytes. Growing makes the pool's file longer first. Shrinking moves what lies

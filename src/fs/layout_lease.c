@@ -39,7 +39,14 @@ static void wrap_gone(void *ctx)
 	free(w);
 }
 
-const struct lease_pin_ops pin_wrap_ops = {.drain = wrap_drain, .gone = wrap_gone};
+static const char *wrap_kind(void *ctx)
+{
+	const struct pin_wrapper *w = ctx;
+
+	return w->pin.ops->name;
+}
+
+const struct lease_pin_ops pin_wrap_ops = {.drain = wrap_drain, .gone = wrap_gone, .kind = wrap_kind};
 
 void *pin_wrap(const struct fs_pin *pin)
 {

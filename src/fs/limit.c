@@ -73,6 +73,7 @@ void limit_add(struct limits *l, struct limit *limit)
 	limit->next = *b;
 	*b = limit;
 	l->count++;
+	l->pins += limit_is_pins(limit->kind);
 	lock_drop(&l->lock);
 }
 
@@ -85,6 +86,7 @@ void limit_drop(struct limits *l, struct limit *limit)
 		at = &(*at)->next;
 	*at = limit->next;
 	l->count--;
+	l->pins -= limit_is_pins(limit->kind);
 	lock_drop(&l->lock);
 	free(limit);
 }
@@ -94,7 +96,7 @@ void limit_drop(struct limits *l, struct limit *limit)
 
 static bool none(const struct fs *fs)
 {
-	return likely(fs->limits->count == 0);
+	return likely(fs->limits->count == fs->limits->pins);
 }
 
 /* Those that count an inode: its owner's and its tree's. Either may be NULL. */

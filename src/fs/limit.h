@@ -43,6 +43,8 @@ int limit_border(uint32_t tree, uint32_t other);
 
 /* Replay. NULL or what is wrong. */
 const char *limit_apply(void *ctx, uint32_t kind, uint32_t id, uint64_t root, uint64_t blocks, uint64_t inodes);
+/* Mount: the arbiter hears of the limits of pins. -ENOMEM. */
+int limit_pins_load(struct fs *fs);
 /* The end of replay: drops limits of trees that are gone, counts what is used. */
 void limit_finish(struct fs *fs);
 /* Checkpoint: an item for each. -ENOMEM. */

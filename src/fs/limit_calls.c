@@ -66,9 +66,9 @@ static int look_tree(struct limit_set *s)
 static int look_uid(struct limit_set *s)
 {
 	s->id = s->want->id;
-	s->old = limit_find(s->fs->limits, ITEM_LIMIT_UID, s->id);
+	s->old = limit_find(s->fs->limits, s->want->kind, s->id);
 	if (s->removes && !s->old)
-		return fail(-ENODATA, "uid %u has no limit", s->id);
+		return fail(-ENODATA, "there is no limit of %s %u", item_limit_name(s->want->kind), s->id);
 	return 0;
 }
 
@@ -147,6 +147,23 @@ static void drop_dead(struct fs *fs)
 	}
 }
 
+/* The arbiter first, which may lack memory; what it had before, if the record fails. */
+static int pins_commit(struct limit_set *s)
+{
+	struct fs_limit was = {.kind = s->want->kind, .id = s->want->id};
+	int err = limit_pins_tell(s->fs, s->want);
+
+	if (err)
+		return err;
+	err = set_commit(s);
+	if (!err)
+		return 0;
+	if (s->old)
+		was = limit_info(s->old);
+	(void)limit_pins_tell(s->fs, &was);
+	return err;
+}
+
 static int set_frozen(struct limit_set *s)
 {
 	int err;
@@ -159,7 +176,7 @@ static int set_frozen(struct limit_set *s)
 	if (!err && !s->old && s->fs->limits->count >= LIMITS_MAX)
 		err = fail(-ENOSPC, "there are %u limits already", LIMITS_MAX);
 	if (!err)
-		err = set_commit(s);
+		err = limit_is_pins(s->want->kind) ? pins_commit(s) : set_commit(s);
 	if (!err)
 		set_apply(s);
 	freeze_end(s->fs);
@@ -206,8 +223,33 @@ int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 		err = s.top->type == DT_DIR ? set_run(&s) : -ENOTDIR;
 		inode_put(fs, s.top);
 		return err;
+	case FS_LIMIT_PINS:
+	case FS_LIMIT_PINS_DEFAULT:
+	case FS_LIMIT_PINS_POOL:
+		err = limit_pins_check(limit);
+		if (!err)
+			err = set_run(&s);
+		if (!err)
+			limit_pins_show(fs, limit);
+		return err;
 	}
-	return fail(-EINVAL, "a limit is for a uid, or for a tree and its path");
+	return fail(-EINVAL, "a limit is for a uid, for a tree and its path, or for pins");
+}
+
+int fs_limit_clear(struct fs *fs, const struct fs_caller *who, struct fs_limit *limit)
+{
+	struct limit_set s = {.fs = fs, .want = limit};
+	int err;
+
+	if (who->cred.uid != 0)
+		return fail(-EPERM, "only root may set limits");
+	if (fs->read_only)
+		return fail(-EROFS, "the filesystem is mounted read-only");
+	if (!limit_is_pins(limit->kind))
+		return fail(-EINVAL, "a limit of space is cleared by setting 0");
+	err = limit_pins_check(limit);
+	limit->blocks = limit->inodes = 0;
+	return err ? err : set_run(&s);
 }
 
 static int limit_read(struct fs *fs, uint32_t kind, uint32_t id, struct fs_limit *out)
@@ -243,8 +285,15 @@ int fs_limit_get(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 		rwlock_drop(&i->lock);
 		inode_put(fs, i);
 		return tree ? limit_read(fs, limit->kind, tree, limit) : -ENODATA;
+	case FS_LIMIT_PINS:
+	case FS_LIMIT_PINS_DEFAULT:
+	case FS_LIMIT_PINS_POOL:
+		err = limit_read(fs, limit->kind, limit->id, limit);
+		if (!err)
+			limit_pins_show(fs, limit);
+		return err;
 	}
-	return fail(-EINVAL, "a limit is for a uid, or for a tree and its path");
+	return fail(-EINVAL, "a limit is for a uid, for a tree and its path, or for pins");
 }
 
 /* A tree whose top was removed has nothing in it, and its limit goes with the next mount. */
@@ -252,7 +301,7 @@ static bool is_shown(struct fs *fs, const struct fs_limit *l)
 {
 	struct inode *top;
 
-	if (l->kind == FS_LIMIT_UID)
+	if (l->kind != FS_LIMIT_TREE)
 		return true;
 	top = itable_get(fs, l->ino);
 	inode_put(fs, top);
@@ -266,8 +315,11 @@ int fs_limits(struct fs *fs, void (*each)(void *ctx, const struct fs_limit *limi
 	int err = limits_copy(fs, &list, &count);
 
 	for (uint32_t k = 0; !err && k < count; k++) {
-		if (is_shown(fs, &list[k]))
-			each(ctx, &list[k]);
+		if (!is_shown(fs, &list[k]))
+			continue;
+		if (limit_is_pins(list[k].kind))
+			limit_pins_show(fs, &list[k]);
+		each(ctx, &list[k]);
 	}
 	free(list);
 	return err;

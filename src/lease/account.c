@@ -303,35 +303,6 @@ void lease_limit_get(struct lease_arbiter *a, struct lease_limit *limit)
 	limit->leases = rule.leases;
 }
 
-int lease_accounts(struct lease_arbiter *a, void (*each)(void *ctx, const struct lease_limit *used), void *ctx)
-{
-	struct lease_limit *list;
-	size_t n = 0;
-
-	lock_take(&a->ledger);
-	for (unsigned i = 0; i < LEASE_ACCOUNT_CHAINS; i++) {
-		for (const struct lease_account *acc = a->accounts[i]; acc; acc = acc->next)
-			n++;
-	}
-	list = calloc(n + 1, sizeof(*list));
-	n = 0;
-	for (unsigned i = 0; list && i < LEASE_ACCOUNT_CHAINS; i++) {
-		for (const struct lease_account *acc = a->accounts[i]; acc; acc = acc->next)
-			list[n++] = (struct lease_limit){.kind = LEASE_LIMIT_UID,
-							 .uid = acc->uid,
-							 .none = !acc->own.set,
-							 .bytes = used(&acc->bytes_max),
-							 .leases = used(&acc->leases_max),
-							 .bytes_used = used(&acc->bytes),
-							 .leases_used = used(&acc->leases)};
-	}
-	lock_drop(&a->ledger);
-	for (size_t i = 0; list && i < n; i++)
-		each(ctx, &list[i]);
-	free(list);
-	return list ? 0 : -ENOMEM;
-}
-
 /* --- sessions -------------------------------------------------------------------------------------------------------
  */
 

@@ -147,6 +147,7 @@ struct lease_pin_ops {
 	const char *name; /* the kind of device, for listings: "key", "mapping", "io_uring"... NULL: "pin" */
 	void (*drain)(void *pin, struct range range);
 	void (*gone)(void *pin);
+	const char *(*kind)(void *pin); /* may be NULL; the name, where it differs from pin to pin. Under LEASE */
 };
 
 /* L13: only lease_drained() makes one; the allocator's release takes it. Freeing pinned memory does not compile. */
@@ -341,7 +342,7 @@ struct lease_info {
 	bool exclusive, faulting;
 	uint64_t exclusive_left_ns; /* 0: denies nothing (any more) */
 	unsigned pins;
-	const char *pin;               /* what kind of device the first one is (lease_pin_ops.name); "" without one */
+	char pin[32];                  /* what kind of device the first one is (lease_pin_ops.name); "" without one */
 	uint64_t recalled_ns;          /* how long ago it was recalled last; UINT64_MAX: never */
 	enum lease_reason last_reason; /* of that */
 };
@@ -372,9 +373,6 @@ struct lease_limit {
 int lease_limit_set(struct lease_arbiter *a, const struct lease_limit *limit);
 /* Fills what is used too. */
 void lease_limit_get(struct lease_arbiter *a, struct lease_limit *limit);
-/* Every uid that has sessions or a limit of its own (none: it has not; then bytes and leases are the default's, if that
- * applies), with what it uses. Without locks. 0, -ENOMEM. */
-int lease_accounts(struct lease_arbiter *a, void (*each)(void *ctx, const struct lease_limit *used), void *ctx);
 /* For tests, while no other thread is at work here: whether what is charged is the sum over the live pins (I5). */
 bool lease_ledger_holds(struct lease_arbiter *a);
 

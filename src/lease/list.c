@@ -3,6 +3,7 @@
 #include "lease/lease_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char *const reason_names[LEASE_REASON_COUNT] = {
@@ -35,11 +36,18 @@ struct listing {
 	size_t n, max; /* n may exceed max: then it says how many there are */
 };
 
+static const char *pin_kind(const struct lease_pin *pin)
+{
+	const char *kind = pin->ops->kind ? pin->ops->kind(pin->pin) : pin->ops->name;
+
+	return kind ? kind : "pin";
+}
+
 static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_ns)
 {
 	uint64_t due = UINT64_MAX;
 	uint64_t recalled;
-	const struct lease_pin *pin;
+	const struct lease_pin *pin, *first = NULL;
 	const struct piece *p;
 
 	*i = (struct lease_info){.lease = l->number,
@@ -53,7 +61,6 @@ static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_
 				 .exclusive = l->deny && l->deny->until_ns != 0,
 				 .exclusive_left_ns = deny_left(l, now_ns),
 				 .faulting = l->faulting,
-				 .pin = "",
 				 .recalled_ns = UINT64_MAX,
 				 .last_reason = (enum lease_reason)l->last_reason,
 				 .state = (enum lease_state)l->state,
@@ -70,8 +77,10 @@ static void info_fill(struct lease_info *i, const struct lease *l, uint64_t now_
 	for (pin = l->pins; pin; pin = pin->next) {
 		i->pins++;
 		/* The list begins with the newest. */
-		i->pin = pin->ops->name ? pin->ops->name : "pin";
+		first = pin;
 	}
+	if (first)
+		snprintf(i->pin, sizeof(i->pin), "%s", pin_kind(first));
 	recalled = l->granted_ns + l->recalled_at * LEASE_AGO_NS;
 	if (l->last_reason != LEASE_REASON_COUNT)
 		i->recalled_ns = now_ns > recalled ? now_ns - recalled : 0;

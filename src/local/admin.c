@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * Who holds what, revocation by hand, statistics and the trace. The process that opened the pool owns it, so nothing is
- * hidden from it.
- */
+/* Statistics and the trace. */
 #include "local/local.h"
 
 #include <stdio.h>
@@ -28,80 +25,6 @@ int local_fs_stat(struct lh_fs *fs, struct lh_statfs *out)
 	snprintf(out->pool_class, sizeof(out->pool_class), "%s", pool_class_name(fs->pool->class));
 	snprintf(out->pool_kind, sizeof(out->pool_kind), "%s", pool_kind_name(fs->pool->kind));
 	return 0;
-}
-
-/* path NULL: 0, which stands for all files. */
-static int path_ino(struct lh_fs *fs, const char *path, uint64_t *ino)
-{
-	struct fs_attr attr;
-	int err;
-
-	*ino = 0;
-	if (path == NULL)
-		return 0;
-	err = fs_stat(fs->fs, local_who(fs), path, true, &attr);
-	if (!err)
-		*ino = attr.ino;
-	return err;
-}
-
-struct lister {
-	void (*each)(void *ctx, const struct lh_lease_info *info);
-	void *ctx;
-};
-
-static void lease_show(void *ctx, const struct lease_info *in)
-{
-	const struct lister *l = ctx;
-	struct lh_lease_info out = {
-	    .size = sizeof(out),
-	    .mode = in->mode == LEASE_WRITE ? LH_LEASE_WRITE : LH_LEASE_READ,
-	    .number = in->lease,
-	    .ino = in->object,
-	    .session = in->session,
-	    .uid = in->who.uid,
-	    .pid = in->who.pid,
-	    .off = in->range.start,
-	    .len = range_empty(in->range) ? 0 : in->range.end - in->range.start,
-	    .bytes = in->bytes,
-	    .pinned_bytes = in->pinned_bytes,
-	    .age_ns = in->age_ns,
-	    .recall_left_ns = in->recall_left_ns,
-	};
-
-	snprintf(out.host, sizeof(out.host), "%s", in->who.host);
-	snprintf(out.state, sizeof(out.state), "%s", lease_state_name(in->state));
-	l->each(l->ctx, &out);
-}
-
-int local_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
-		    void *ctx)
-{
-	struct lister l = {each, ctx};
-	uint64_t ino;
-	int err;
-
-	err = path_ino(fs, path, &ino);
-	if (err)
-		return err;
-	err = lease_list(fs_arbiter(fs->fs), ino, 0, lease_show, &l);
-	return err < 0 ? err : 0;
-}
-
-int local_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter)
-{
-	char asked_by[64];
-	uint64_t ino;
-	int err;
-
-	if (!filter->by_uid && filter->number == 0 && filter->session == 0 && filter->path == NULL)
-		return fail(-EINVAL, "revoke: say which leases, by number, session, uid or path");
-	err = path_ino(fs, filter->path, &ino);
-	if (err)
-		return err;
-	snprintf(asked_by, sizeof(asked_by), "uid %u in process", fs->callers[0].cred.uid);
-	return lease_revoke(fs_arbiter(fs->fs), filter->number, ino, filter->session,
-			    filter->by_uid ? filter->uid : UINT32_MAX, asked_by);
 }
 
 static void stats_add(struct lh_lease_stats *out, struct fabric_target *target)

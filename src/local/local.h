@@ -242,16 +242,23 @@ int local_fs_snapshot_delete(struct lh_fs *fs, const char *path);
 int local_fs_snapshots(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_snapshot_info *info), void *ctx);
 int local_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
 int local_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit);
+int local_fs_limit_clear(struct lh_fs *fs, struct lh_limit *limit);
 int local_fs_limits(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_limit *limit), void *ctx);
 int local_fs_resize(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
 int local_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len, void (*each)(void *ctx, const struct lh_loss *loss),
 		      void *ctx);
 
-/* admin.c: who holds what, statistics, trace. */
-int local_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
+/* ledger.c: who holds what. */
 int local_fs_leases(struct lh_fs *fs, const char *path, void (*each)(void *ctx, const struct lh_lease_info *info),
 		    void *ctx);
+int local_fs_leases_matching(struct lh_fs *fs, const struct lh_revoke_filter *filter,
+			     void (*each)(void *ctx, const struct lh_lease_info *info), void *ctx);
 int local_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter);
+int local_fs_sessions(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_session_info *info), void *ctx);
+int local_fs_audit(struct lh_fs *fs, uint64_t *cursor, struct lh_audit *out, unsigned max);
+
+/* admin.c: statistics, trace. */
+int local_fs_stat(struct lh_fs *fs, struct lh_statfs *out);
 int local_fs_lease_stats(struct lh_fs *fs, struct lh_lease_stats *out);
 int local_fs_trace(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
 

@@ -393,7 +393,7 @@ static int pin_place(void *pin, uint64_t number, uint32_t seq, enum lease_mode m
 	return err;
 }
 
-static const struct lease_pin_ops pin_ops = {.drain = pin_drain, .gone = pin_gone};
+static const struct lease_pin_ops pin_ops = {.name = "key", .drain = pin_drain, .gone = pin_gone};
 
 /* A piece that is got again denies changes as long as the lease would have, had it not been taken (L22). */
 static void deny_ask(struct lh_lease *lease, struct fs_lease_args *args)

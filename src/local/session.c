@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/memlock.h"
 #include "base/size.h"
 
 #define MEM_PREFIX "mem:"
@@ -59,6 +60,7 @@ static int session_open(struct lh_fs *fs)
 
 	if (gethostname(who.host, sizeof(who.host) - 1) != 0)
 		strcpy(who.host, "localhost");
+	who.memlock_bytes = memlock_of(0, who.uid);
 	err = lease_session_open(fs_arbiter(fs->fs), &local_session_ops, fs, &who, &fs->session);
 	fs->callers[0].session = fs->session;
 	fs->callers[1] = fs->callers[0];

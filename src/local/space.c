@@ -73,8 +73,19 @@ int local_fs_snapshots(struct lh_fs *fs, void (*each)(void *ctx, const struct lh
 
 static_assert((int)LH_LIMIT_UID == FS_LIMIT_UID && (int)LH_LIMIT_TREE == FS_LIMIT_TREE, "same numbers");
 
+static_assert((int)LH_LIMIT_PINS == FS_LIMIT_PINS && (int)LH_LIMIT_PINS_POOL == FS_LIMIT_PINS_POOL, "same numbers");
+
+/* Their bytes are bytes. */
+static bool of_pins(uint32_t kind)
+{
+	return kind >= LH_LIMIT_PINS && kind <= LH_LIMIT_PINS_POOL;
+}
+
 static struct fs_limit limit_in(const struct lh_limit *in)
 {
+	if (of_pins(in->kind))
+		return (struct fs_limit){
+		    .kind = (enum fs_limit_kind)in->kind, .id = in->id, .blocks = in->bytes, .inodes = in->inodes};
 	return (struct fs_limit){.kind = (enum fs_limit_kind)in->kind,
 				 .id = in->id,
 				 .blocks = in->bytes / LH_BLOCK_SIZE + (in->bytes % LH_BLOCK_SIZE != 0),
@@ -92,9 +103,9 @@ static void limit_out(const struct fs_limit *in, struct lh_limit *out)
 	out->id = in->id;
 	out->reserved = 0;
 	out->ino = in->ino;
-	out->bytes = bytes_of(in->blocks);
+	out->bytes = of_pins(in->kind) ? in->blocks : bytes_of(in->blocks);
 	out->inodes = in->inodes;
-	out->bytes_used = bytes_of(in->blocks_used);
+	out->bytes_used = of_pins(in->kind) ? in->blocks_used : bytes_of(in->blocks_used);
 	out->inodes_used = in->inodes_used;
 }
 
@@ -110,6 +121,16 @@ int local_fs_limit_set(struct lh_fs *fs, const char *tree, struct lh_limit *limi
 	if (!err)
 		limit_out(&l, limit);
 	return err;
+}
+
+int local_fs_limit_clear(struct lh_fs *fs, struct lh_limit *limit)
+{
+	struct fs_limit l = limit_in(limit);
+	struct fs_caller who;
+	int err;
+
+	err = who_administers(fs, "limit", &who);
+	return err ? err : fs_limit_clear(fs->fs, &who, &l);
 }
 
 int local_fs_limit_get(struct lh_fs *fs, const char *tree, struct lh_limit *limit)

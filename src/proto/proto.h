@@ -78,6 +78,7 @@
 	X(FS_EVACUATE, 28, evacuate, count)                                                                            \
 	X(FS_SESSIONS, 29, after, sessions)                                                                            \
 	X(FS_AUDIT, 30, after, audits)                                                                                 \
+	X(FS_LIMIT_CLEAR, 31, limit_ask, empty)                                                                        \
 	X(PATH_STAT, 32, path_stat, attr)                                                                              \
 	X(PATH_MKDIR, 33, path_mode, empty)                                                                            \
 	X(PATH_RMDIR, 34, path, empty)                                                                                 \

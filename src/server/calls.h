@@ -40,6 +40,9 @@ int call_is_administrator(struct call *c, bool *out);
 	X(fs_sync)                                                                                                     \
 	X(fs_stat)                                                                                                     \
 	X(fs_leases)                                                                                                   \
+	X(fs_sessions)                                                                                                 \
+	X(fs_audit)                                                                                                    \
+	X(fs_limit_clear)                                                                                              \
 	X(fs_revoke)                                                                                                   \
 	X(fs_lease_stats)                                                                                              \
 	X(fs_snapshot)                                                                                                 \

@@ -156,14 +156,22 @@ static uint64_t bytes_of(uint64_t blocks)
 	return blocks > UINT64_MAX / LH_BLOCK_SIZE ? UINT64_MAX : blocks * LH_BLOCK_SIZE;
 }
 
+/* Their bytes are bytes. */
+static bool of_pins(uint32_t kind)
+{
+	return kind >= LH_LIMIT_PINS && kind <= LH_LIMIT_PINS_POOL;
+}
+
 static struct proto_limit limit_wire(const struct fs_limit *l)
 {
+	bool pins = of_pins(l->kind);
+
 	return (struct proto_limit){.kind = l->kind,
 				    .id = l->id,
 				    .ino = l->ino,
-				    .bytes = bytes_of(l->blocks),
+				    .bytes = pins ? l->blocks : bytes_of(l->blocks),
 				    .inodes = l->inodes,
-				    .bytes_used = bytes_of(l->blocks_used),
+				    .bytes_used = pins ? l->blocks_used : bytes_of(l->blocks_used),
 				    .inodes_used = l->inodes_used};
 }
 
@@ -179,7 +187,21 @@ static int limit_asked(struct call *c, struct fs_limit *out, const char **tree)
 				 .id = in->id,
 				 .blocks = in->bytes / LH_BLOCK_SIZE + (in->bytes % LH_BLOCK_SIZE != 0),
 				 .inodes = in->inodes};
+	if (of_pins(in->kind))
+		out->blocks = in->bytes;
 	return 0;
+}
+
+int call_fs_limit_clear(struct call *c)
+{
+	struct fs_caller who;
+	const char *tree = NULL;
+	struct fs_limit l;
+	int err = administers(c, &who);
+
+	if (!err)
+		err = limit_asked(c, &l, &tree);
+	return err ? err : fs_limit_clear(fs_of(c), &who, &l);
 }
 
 int call_fs_limit_set(struct call *c)

@@ -442,7 +442,7 @@ static int pin_place(void *arg, uint64_t lease, uint32_t seq, enum lease_mode mo
 	return err;
 }
 
-static const struct lease_pin_ops pin_ops = {.drain = pin_drain, .gone = pin_gone};
+static const struct lease_pin_ops pin_ops = {.name = "key", .drain = pin_drain, .gone = pin_gone};
 
 int pin_new(struct session *s, struct fs_handle *faulting, struct pin **out)
 {

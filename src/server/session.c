@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memlock.h"
 
 #define GOODBYE_MAX 1024u
 #define DRAIN_MAX   16u /* reads of unread input before closing */
@@ -208,6 +209,8 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 	struct lease_identity who = {.uid = s->cred.uid, .gid = s->cred.gid, .pid = s->is_unix ? s->pid : hello->pid};
 	int err;
 
+	/* TCP peers prove nothing: what this process may pin. */
+	who.memlock_bytes = s->is_unix ? memlock_of(s->pid, who.uid) : memlock_of(0, geteuid());
 	host_copy(hello->host, who.host, sizeof(who.host));
 	s->pid = who.pid;
 	s->features = hello->features & (PROTO_FEATURE_STREAM | (s->is_unix ? PROTO_FEATURE_RING : 0));

@@ -375,7 +375,7 @@ static void who_may_set_what(void **state)
 	assert_int_equal(fs_limit_set(r->fs, &r->root, "/none", &l), -ENOENT);
 	rig_file(r, "/f", 'f', 1);
 	assert_int_equal(fs_limit_set(r->fs, &r->root, "/f", &l), -ENOTDIR);
-	l.kind = 3;
+	l.kind = 6;
 	assert_int_equal(fs_limit_set(r->fs, &r->root, "/", &l), -EINVAL);
 	assert_int_equal(fs_limit_get(r->fs, &r->root, "/", &l), -EINVAL);
 	set_tree(r, "/", 1000, 0);

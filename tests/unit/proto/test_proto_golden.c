@@ -589,6 +589,26 @@ static void a_limit_is_set_like_this(void **state)
 	      "02002f64");
 }
 
+static void a_limit_of_pins_is_taken_away_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_FS_LIMIT_CLEAR, .seq = 3, .epoch = EPOCH};
+	union proto_body b = {.limit_ask = {.kind = 3, .id = 1000}};
+
+	check(&h, &b,
+	      "3a000000"
+	      "1f00"
+	      "0000"
+	      "0300000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "03000000"
+	      "e8030000"
+	      "0000000000000000"
+	      "0000000000000000"
+	      "0000");
+}
+
 static void a_limit_is_this(void **state)
 {
 	struct proto_header h = {.type = PROTO_FS_LIMIT_GET, .flags = PROTO_REPLY, .seq = 3, .epoch = EPOCH};
@@ -720,6 +740,7 @@ int main(void)
 	    cmocka_unit_test(a_snapshot_is_asked_for_like_this),
 	    cmocka_unit_test(snapshots_are_this),
 	    cmocka_unit_test(a_limit_is_set_like_this),
+	    cmocka_unit_test(a_limit_of_pins_is_taken_away_like_this),
 	    cmocka_unit_test(a_limit_is_this),
 	    cmocka_unit_test(limits_are_this),
 	    cmocka_unit_test(an_evacuation_is_asked_for_like_this),
