@@ -218,6 +218,14 @@ const char *cli_pool(void)
 	return pool_where;
 }
 
+void cli_default_pool(const char *where)
+{
+	const char *env = getenv("LEASEHOLD");
+
+	if (pool_where == NULL && (env == NULL || env[0] == '\0'))
+		pool_where = where;
+}
+
 bool cli_is_address(const char *where)
 {
 	return strncmp(where, "unix:", 5) == 0 || strncmp(where, "tcp:", 4) == 0;

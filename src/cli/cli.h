@@ -57,6 +57,8 @@ const char *cli_verb_name(void);
 /* -p or LEASEHOLD; a missing one is wrong usage. */
 const char *cli_pool(void);
 void cli_set_pool(const char *where);
+/* For verbs that can do without: what cli_pool() says when nothing is given. */
+void cli_default_pool(const char *where);
 bool cli_is_address(const char *where);
 /* Opens cli_pool(); on failure prints and returns CLI_FAILED. */
 int cli_open(struct lh_fs **out, bool read_only);
@@ -115,6 +117,7 @@ const char *cli_base_name(const char *path);
 	X(revoke, "take leases back by force")                                                                         \
 	X(fsck, "check a pool that is not open")                                                                       \
 	X(dump, "print the structures of a pool that is not open")                                                     \
+	X(conformance, "check every rule against a server or a pool")                                                  \
 	X(bench, "run the benchmark")
 
 #define X(name, text) int verb_##name(int argc, char **argv);
