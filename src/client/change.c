@@ -162,6 +162,8 @@ void client_deny_ask(struct lh_lease *lease, struct proto_lease_get *get)
 	if (lease->exclusive && (!lease->deny_until_ns || lease->deny_until_ns > now)) {
 		get->flags |= PROTO_LEASE_EXCLUSIVE;
 		get->max_age_ns = lease->deny_until_ns ? lease->deny_until_ns - now : lease->max_age_ns;
+		if (lease->reclaim)
+			get->flags |= PROTO_LEASE_RECLAIM;
 	}
 	lock_drop(&lease->lock);
 }

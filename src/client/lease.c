@@ -102,6 +102,7 @@ int client_lease_release(struct lh_lease *lease)
 	if (queued)
 		return fail(-EBUSY, "%u operations of queues on this lease are outstanding; wait for them first",
 			    queued);
+	client_reclaim_wait(lease);
 	body.lease_release.lease = lease_unlink(fs, lease, &body.lease_release.seq);
 	client_events_forget(lease);
 	/* Answered when the keys are dead (P47), the earlier ones' too: releases take effect in their order (P30). */

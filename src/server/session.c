@@ -198,7 +198,7 @@ static void welcome_fill(struct session *s, uint32_t version, struct proto_welco
 	    .outstanding_max = limits->outstanding_max,
 	    .handles_max = limits->handles_max,
 	    .session_timeout_ns = limits->lease_ns,
-	    .grace_ns = 0,
+	    .grace_ns = fs_grace_left(s->server->fs),
 	};
 	memcpy(out->token, s->token, sizeof(out->token));
 }
