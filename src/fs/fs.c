@@ -13,6 +13,7 @@
 #include "fs/dir.h"
 #include "fs/evacuate.h"
 #include "fs/freeze.h"
+#include "fs/keeper.h"
 #include "fs/limit.h"
 
 #define COMMIT_INTERVAL_NS (5 * NS_PER_SEC)
@@ -71,6 +72,8 @@ static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct 
 	if (!err)
 		err = alloc_new(pool->size / LH_BLOCK_SIZE, pool->class == POOL_MSYNC, &fs->alloc);
 	if (!err)
+		err = keeper_init(fs, fs->read_only ? 0 : opt->orphan_limit_ns);
+	if (!err)
 		err = claims_init(fs);
 	if (!err)
 		err = arbiter_new(fs, opt);
@@ -88,6 +91,7 @@ static void fs_free(struct fs *fs)
 	itable_fini(fs);
 	if (fs->arbiter)
 		lease_arbiter_free(fs->arbiter);
+	keeper_fini(fs);
 	alloc_free(fs->alloc);
 	free(fs->bad);
 	limits_fini(fs);
@@ -144,11 +148,11 @@ static int fs_replay(struct fs *fs)
 	if (!err)
 		err = bad_finish(fs);
 	if (!err)
+		err = limit_pins_load(fs);
+	if (!err)
 		err = journal_start(fs->journal, fs->alloc, fs->read_only);
 	if (err)
 		return err;
-	if (!err)
-		err = limit_pins_load(fs);
 	fs->journal_ready = true;
 	if (journal_next_ino(fs->journal) > atomic_load(&fs->next_ino))
 		atomic_store(&fs->next_ino, journal_next_ino(fs->journal));
@@ -157,6 +161,15 @@ static int fs_replay(struct fs *fs)
 	if (!fs->read_only)
 		reclaim_orphans(fs);
 	return 0;
+}
+
+static void stop_thread(struct fs *fs)
+{
+	if (!fs->has_thread)
+		return;
+	journal_stop(fs->journal);
+	pthread_join(fs->thread, NULL);
+	fs->has_thread = false;
 }
 
 int fs_mount(struct pool *pool, const struct fs_mount_options *opt, struct fs **out)
@@ -170,16 +183,20 @@ int fs_mount(struct pool *pool, const struct fs_mount_options *opt, struct fs **
 	err = fs_new(pool, opt, &fs);
 	if (!err)
 		err = fs_replay(fs);
-	if (!err && !fs->read_only)
-		err = journal_set_interval(fs->journal,
 	if (!err)
 		err = claims_raise(fs, opt->grace_ns);
+	if (!err && !fs->read_only)
+		err = journal_set_interval(fs->journal,
 					   opt->commit_interval_ns ? opt->commit_interval_ns : COMMIT_INTERVAL_NS);
 	if (!err && !fs->read_only && !opt->no_checkpoint_thread) {
 		err = -pthread_create(&fs->thread, NULL, checkpoint_main, fs);
 		fs->has_thread = !err;
+		if (!err)
+			err = keeper_start(fs);
 	}
 	if (err) {
+		if (fs)
+			stop_thread(fs);
 		fs_free(fs);
 		return err;
 	}
@@ -190,15 +207,6 @@ int fs_mount(struct pool *pool, const struct fs_mount_options *opt, struct fs **
 /* --- unmount -------------------------------------------------------------------------------------------------------
  */
 
-static void stop_thread(struct fs *fs)
-{
-	if (!fs->has_thread)
-		return;
-	journal_stop(fs->journal);
-	pthread_join(fs->thread, NULL);
-	fs->has_thread = false;
-}
-
 int fs_unmount(struct fs *fs)
 {
 	uint64_t handles = atomic_load(&fs->handles);
@@ -206,12 +214,13 @@ int fs_unmount(struct fs *fs)
 
 	if (handles)
 		return fail(-EBUSY, "%llu handles are open: close them before unmount", (unsigned long long)handles);
-	lease_unmount(fs->arbiter, 0);
-	stop_thread(fs);
 	/* Their removal is recorded; a sync for each would be for nothing: a checkpoint follows. */
+	keeper_stop(fs);
 	claims_stop(fs, fs->read_only);
-	if (!fs->read_only) {
+	lease_unmount(fs->arbiter, 0);
 	claims_settle(fs);
+	stop_thread(fs);
+	if (!fs->read_only) {
 		/* The checkpoint has the attributes. */
 		err = sync_all(fs, false);
 		if (!err)
@@ -227,9 +236,10 @@ void fs_abandon(struct fs *fs)
 {
 	if (!fs)
 		return;
+	keeper_stop(fs);
+	claims_stop(fs, true);
 	lease_unmount(fs->arbiter, 0);
 	stop_thread(fs);
-	claims_stop(fs, true);
 	fs_free(fs);
 }
 

@@ -120,6 +120,8 @@ int fs_unmount(struct fs *fs);
 void fs_abandon(struct fs *fs);
 struct lease_arbiter *fs_arbiter(struct fs *fs);
 int fs_checkpoint(struct fs *fs);
+/* What is due: the end of the grace, unlinked files over the limit. Threads of the fs do that; tests without them. */
+void fs_keeper_run(struct fs *fs);
 int fs_sync_all(struct fs *fs);
 void fs_statfs(struct fs *fs, struct fs_statfs *out);
 /* fsck of the mounted state: recomputes references, link counts, free space; each() gets a sentence per finding.
@@ -212,10 +214,10 @@ int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 /* UID: by limit->id; TREE: of the tree that the path lies in. -ENODATA: none. */
 int fs_limit_get(struct fs *fs, const struct fs_caller *who, const char *tree_path, struct fs_limit *limit);
 int fs_limits(struct fs *fs, void (*each)(void *ctx, const struct fs_limit *limit), void *ctx);
-
-/* --- space --- */
 /* Takes a limit of pins away; -ENODATA: there is none. */
 int fs_limit_clear(struct fs *fs, const struct fs_caller *who, struct fs_limit *limit);
+
+/* --- space --- */
 
 /*
  * Another size for the mounted pool, in bytes. Growing makes the pool's file longer first. Shrinking moves what lies

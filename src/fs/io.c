@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "fs/keeper.h"
 #include "fs/layout.h"
 #include "fs/perm.h"
 
@@ -194,6 +195,21 @@ static bool write_in_place(struct fs *fs, struct inode *i, const struct fs_calle
 	return true;
 }
 
+/* No lock held. The rest, where space can be made; but nothing may come between the parts of an append. */
+static int write_again(struct store *s)
+{
+	bool tried = s->append && s->started;
+	int err = -ENOSPC;
+
+	while (orphans_made_room(s->fs, err, &tried)) {
+		rwlock_take_write(&s->inode->lock);
+		err = store_run(s);
+		rwlock_drop(&s->inode->lock);
+		gate_end(s->gate);
+	}
+	return err;
+}
+
 ssize_t fs_write(struct fs_handle *h, const struct fs_caller *who, const void *buf, size_t len, uint64_t off)
 {
 	struct inode *i = h->inode;
@@ -223,6 +239,8 @@ ssize_t fs_write(struct fs_handle *h, const struct fs_caller *who, const void *b
 	err = store_run(&s);
 	rwlock_drop(&i->lock);
 	gate_end(&gate);
+	if (unlikely(err == -ENOSPC))
+		err = write_again(&s);
 	done = (const uint8_t *)s.src - (const uint8_t *)buf;
 	return done > 0 ? done : err;
 }

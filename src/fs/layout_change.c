@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "fs/claims.h"
+#include "fs/keeper.h"
 #include "fs/layout.h"
 #include "fs/pin.h"
 
@@ -165,6 +166,7 @@ static int edit_run(struct fs_handle *h, struct lease_edit *c)
 {
 	int err = faulting_begin(c);
 	bool again = !err;
+	bool tried = false;
 
 	while (again) {
 		err = edit_try(c);
@@ -172,7 +174,7 @@ static int edit_run(struct fs_handle *h, struct lease_edit *c)
 		/* A break that is going on may be for this very lease: then it is found broken. */
 		if (again)
 			err = lease_wait(h, c->who, c->was.range);
-		again = again && !err;
+		again = (again && !err) || orphans_made_room(h->fs, err, &tried);
 	}
 	faulting_end(c);
 	return err;

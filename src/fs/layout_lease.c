@@ -16,6 +16,7 @@
 #include "format/format.h"
 #include "fs/claims.h"
 #include "fs/freeze.h"
+#include "fs/keeper.h"
 #include "fs/layout.h"
 #include "fs/limit.h"
 #include "fs/pin.h"
@@ -371,6 +372,7 @@ int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct 
 	struct fs_caller impatient;
 	struct grant g = {.fs = h->fs, .inode = h->inode, .who = who, .args = args, .out = out};
 	uint64_t last = min_u64(args->range.end, FS_SIZE_MAX - LH_BLOCK_SIZE);
+	bool tried = false;
 	int err = grant_check(h, who, args);
 
 	if (err)
@@ -390,6 +392,8 @@ int fs_lease_get(struct fs_handle *h, const struct fs_caller *who, const struct 
 			err = grant_claim(&g);
 		else if (err == -EAGAIN)
 			err = grant_wait(h, &g);
+		if (orphans_made_room(h->fs, err, &tried))
+			err = GRANT_AGAIN;
 	} while (err == GRANT_AGAIN);
 	claim_back_end(g.fs, &g.back, !err);
 	return err;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "fs/acl.h"
+#include "fs/keeper.h"
 #include "fs/limit.h"
 #include "fs/perm.h"
 
@@ -299,6 +300,8 @@ void victim_apply(struct fs *fs, struct victim *v, uint64_t seq)
 		v->inode->nlink--;
 	if (v->forget)
 		inode_forgotten(fs, v->inode, seq);
+	else if (v->last)
+		orphan_note(fs, v->inode);
 }
 
 static int remove_check(const struct walk *w, const struct inode *child, bool directory)

@@ -308,8 +308,10 @@ static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_cred *
 {
 	struct inode_attr a;
 	struct xattr *acl;
-	int err = inode_changeable(fs, i);
+	int err = i->type == DT_REG ? inode_stale(i) : 0;
 
+	if (!err)
+		err = inode_changeable(fs, i);
 	if (!err)
 		err = perm_setattr(i, cred, set, time_now(), &a);
 	if (!err)

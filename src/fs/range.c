@@ -10,6 +10,7 @@
 #include <linux/falloc.h>
 
 #include "base/error.h"
+#include "fs/keeper.h"
 #include "fs/layout.h"
 #include "fs/perm.h"
 #include "fs/limit.h"
@@ -123,7 +124,7 @@ static int allocate_check(struct fs_handle *h, int mode, uint64_t off, uint64_t 
 	return 0;
 }
 
-int fs_allocate(struct fs_handle *h, const struct fs_caller *who, int mode, uint64_t off, uint64_t len)
+static int allocate_mode(struct fs_handle *h, const struct fs_caller *who, int mode, uint64_t off, uint64_t len)
 {
 	bool keep_size = mode & FALLOC_FL_KEEP_SIZE;
 	uint64_t end = 0;
@@ -143,4 +144,15 @@ int fs_allocate(struct fs_handle *h, const struct fs_caller *who, int mode, uint
 		return allocate(h, who, off, end, keep_size, STORE_UNSHARE);
 	}
 	return allocate(h, who, off, end, keep_size, STORE_RESERVE);
+}
+
+int fs_allocate(struct fs_handle *h, const struct fs_caller *who, int mode, uint64_t off, uint64_t len)
+{
+	bool tried = false;
+	int err;
+
+	do {
+		err = allocate_mode(h, who, mode, off, len);
+	} while (orphans_made_room(h->fs, err, &tried));
+	return err;
 }

@@ -16,6 +16,7 @@
 #include "fs/freeze.h"
 #include "fs/path.h"
 #include "fs/perm.h"
+#include "fs/keeper.h"
 #include "fs/tree.h"
 
 struct removal {
@@ -121,6 +122,8 @@ static void removal_apply(struct removal *r, uint64_t seq)
 			i->nlink -= m->names;
 		if (r->forget[k])
 			inode_forgotten(r->fs, i, seq);
+		else if (last)
+			orphan_note(r->fs, i);
 		rwlock_drop(&i->lock);
 	}
 }

@@ -157,7 +157,11 @@ int fs_sync(struct fs_handle *h, bool data_only)
 
 	if (fs->read_only)
 		return 0;
-	err = sync_inode(fs, h->inode, !data_only);
+	rwlock_take_read(&h->inode->lock);
+	err = h->inode->type == DT_REG ? inode_stale(h->inode) : 0;
+	rwlock_drop(&h->inode->lock);
+	if (!err)
+		err = sync_inode(fs, h->inode, !data_only);
 	if (err)
 		return err;
 	pool_fence(fs->pool);
@@ -194,6 +198,9 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end, bool ins
 	bool record;
 	int err;
 
+	err = inode_stale(i);
+	if (err)
+		return err;
 	if (inside)
 		end = min_u64(end, i->attr.size);
 	if (off >= end)

@@ -82,7 +82,8 @@ int release_number(struct lease_shard *sh, const struct lease_session *s, uint64
 		err = collect_range(l, range, &b);
 	if (b.pieces) {
 		count_release(sh, &b);
-		if (!l->pins)
+		/* Of who denies changes somebody may want to know (denier_gone). */
+		if (!l->pins && !l->deny)
 			b.ended = remove_unpinned(sh, &b);
 	}
 	lock_drop(&sh->lock);
