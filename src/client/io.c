@@ -244,6 +244,26 @@ static bool calls_may_help(int err)
 
 enum next { NEXT_MORE, NEXT_AGAIN, NEXT_END };
 
+/*
+ * No key fences what we remember of a hole: whoever was stopped, or has not read a REVOKED yet, would read zeroes where
+ * another has written since (P40). The answer to a message that is sent now comes behind everything that took the lease
+ * before. Still a hole then: s->hole. 0, or the error of asking.
+ */
+static int hole_confirm(struct lh_lease *lease, struct step *s, char *buf, size_t len, uint64_t off)
+{
+	int err = conn_confirm(lease_session(lease)->conn);
+
+	if (err)
+		return err;
+	lock_take(&lease->lock);
+	if (!map_at(&lease->map, off) || map_at(&lease->map, off)->key)
+		s->hole = false;
+	else
+		step_look(lease, s, buf, len, off, FABRIC_OP_READ);
+	lock_drop(&lease->lock);
+	return 0;
+}
+
 /* What one look at the map covers: bytes, 0 at the end of the file; *next: how to go on. */
 static ssize_t step_move(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir,
 			 enum next *next)
@@ -261,6 +281,11 @@ static ssize_t step_move(struct lh_lease *lease, char *buf, size_t len, uint64_t
 		return err == -ENODATA ? 0 : calls_may_help(err) ? move_by_call(lease, buf, len, off, dir) : err;
 	}
 	if (s.hole) {
+		err = hole_confirm(lease, &s, buf, len, off);
+		if (err || !s.hole) {
+			*next = err ? NEXT_MORE : NEXT_AGAIN;
+			return err;
+		}
 		memset(buf, 0, s.len);
 		*next = s.last && s.len == len ? NEXT_END : NEXT_MORE;
 		return (ssize_t)s.len;
@@ -328,10 +353,8 @@ ssize_t client_lease_step(struct lh_lease *lease, char *buf, size_t len, uint64_
 	lock_drop(&lease->lock);
 	if (!s.known)
 		return 0;
-	if (s.hole) {
-		memset(buf, 0, s.len);
-		return (ssize_t)s.len;
-	}
+	if (s.hole)
+		return 0; /* a call knows (P40) */
 	data_run(fs->data, s.ops, s.count);
 	n = step_result(&s);
 	client_flight_end(lease, &s.flight);
