@@ -53,6 +53,33 @@ static void place(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode,
 {
 }
 
+/* L22, L23: refused for want of memory it denies nothing, and is as it was. */
+static void exclusive(struct rig *r)
+{
+	struct lease_grant_args args = {.anchor = &r->file,
+					.session = r->c.session,
+					.range = R(96 * K, 128 * K),
+					.mode = LEASE_READ,
+					.exclusive = true,
+					.max_age_ns = D_NS};
+	struct lease_change_args change = {.mode = LEASE_WRITE, .exclusive = true, .max_age_ns = D_NS};
+	struct lease_grant got;
+	int err = lease_grant(r->arbiter, &args, &got);
+	int denied = lease_conflicts(&r->file, R(96 * K, 128 * K), LEASE_ANY_MODE, NULL);
+
+	check_err(err);
+	assert_int_equal(denied, err ? 0 : -ETXTBSY);
+	args.range = R(160 * K, 192 * K);
+	args.exclusive = false;
+	err = lease_grant(r->arbiter, &args, &got);
+	check_err(err);
+	if (err)
+		return;
+	err = lease_change(r->c.session, got.lease, &change, &got);
+	check_err(err);
+	assert_int_equal(lease_conflicts(&r->file, R(160 * K, 192 * K), LEASE_WRITE, NULL), err ? 0 : -ETXTBSY);
+}
+
 /* A bit of everything; every call may fail. */
 static void everything(struct rig *r)
 {
@@ -73,6 +100,7 @@ static void everything(struct rig *r)
 		check_err(err);
 		attached[i] = err == 0;
 	}
+	exclusive(r);
 	check_err(lease_list(r->arbiter, 0, 0, ignore, NULL));
 	check_err(lease_own_drain(&r->file, R(8 * K, 20 * K), r->a.session));
 	check_err(lease_own_each(&r->file, R(8 * K, 20 * K), r->a.session, place, NULL));
