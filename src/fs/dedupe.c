@@ -100,7 +100,11 @@ static int dedupe_check(struct clone *c)
 {
 	uint64_t src_size = c->src->attr.size;
 	uint64_t dst_size = c->dst->attr.size;
+	int err = inode_stale(c->src);
 
+	err = err ? err : inode_stale(c->dst);
+	if (err)
+		return err;
 	if (c->src_off > src_size || c->len > src_size - c->src_off || c->dst_off > dst_size ||
 	    c->len > dst_size - c->dst_off)
 		return fail(-EINVAL, "dedupe: a range ends behind its file");
@@ -151,27 +155,13 @@ static int look_first(struct clone *c, bool writable)
 int fs_dedupe_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
 		    const struct fs_caller *who)
 {
-	struct clone c = {.fs = dst->fs,
-			  .src = src->inode,
-			  .dst = dst->inode,
-			  .who = who,
-			  .src_off = src_off,
-			  .dst_off = dst_off,
-			  .len = len,
-			  .src_block = block_of(src_off),
-			  .dst_block = block_of(dst_off),
-			  .check = dedupe_check,
-			  .compare = compare_batch};
-	int err;
+	struct clone c;
+	int err = clone_begin(&c, "dedupe", dst, dst_off, src, src_off, len, who);
 
-	if (src->fs != dst->fs)
-		return fail(-EXDEV, "dedupe: the files are in different pools");
-	if (c.src->type != DT_REG || c.dst->type != DT_REG)
-		return c.src->type == DT_DIR || c.dst->type == DT_DIR ? -EISDIR : -EINVAL;
-	if (!src->readable)
-		return fail(-EBADF, "dedupe needs a source open for reading");
-	if (src_off % LH_BLOCK_SIZE || dst_off % LH_BLOCK_SIZE)
-		return fail(-EINVAL, "dedupe offsets must be multiples of %u", LH_BLOCK_SIZE);
+	if (err)
+		return err;
+	c.check = dedupe_check;
+	c.compare = compare_batch;
 	err = look_first(&c, dst->writable);
 	if (!err)
 		err = clone_run(&c);

@@ -161,6 +161,8 @@ int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *be
 	rwlock_take_read(&i->lock);
 	if (!h->writable && who->cred.uid != 0 && who->cred.uid != i->attr.uid)
 		err = fail(-EBADF, "defragment needs a handle that is open for writing, the owner or root");
+	if (!err)
+		err = inode_stale(i);
 	pieces = count_pieces(i, &blocks);
 	rwlock_drop(&i->lock);
 	if (err)

@@ -36,21 +36,25 @@ int64_t fs_seek(struct fs_handle *h, uint64_t off, int whence)
 {
 	struct inode *i = h->inode;
 	uint64_t size, end, found;
+	int err;
 
 	if (i->type != DT_REG)
 		return i->type == DT_DIR ? -EISDIR : -EINVAL;
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return fail(-EINVAL, "seek: whence is SEEK_DATA or SEEK_HOLE");
 	rwlock_take_read(&i->lock);
+	err = inode_stale(i);
 	size = i->attr.size;
 	end = block_up(size);
-	if (off >= size)
+	if (err || off >= size)
 		found = UINT64_MAX;
 	else if (whence == SEEK_HOLE)
 		found = next_hole(i, block_of(off), end);
 	else
 		found = next_data(i, block_of(off), end);
 	rwlock_drop(&i->lock);
+	if (err)
+		return err;
 	if (found == UINT64_MAX || (whence == SEEK_DATA && found == end))
 		return -ENXIO;
 	return (int64_t)min_u64(max_u64(block_bytes(found), off), size);

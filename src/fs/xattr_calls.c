@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "format/format.h"
 #include "fs/acl.h"
+#include "fs/layout.h"
 #include "fs/path.h"
 #include "fs/perm.h"
 
@@ -234,7 +235,10 @@ static int plan(struct change_x *c)
 	bool acl = c->w.space == SPACE_ACCESS || c->w.space == SPACE_DEFAULT;
 	const struct xattr *next;
 	/* A record about it would bring it back. */
-	int err = i->gone ? -ENOENT : inode_changeable(c->fs, i);
+	int err = i->type == DT_REG ? inode_stale(i) : i->gone ? -ENOENT : 0;
+
+	if (!err)
+		err = inode_changeable(c->fs, i);
 
 	if (!err && c->w.space == SPACE_DEFAULT && i->type != DT_DIR && i->type != DT_LNK)
 		return c->new ? fail(-EACCES, "only directories have a default ACL") : 1;
