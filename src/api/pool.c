@@ -29,41 +29,32 @@ int lh_pool_make(const char *path, struct lh_make_options *opt)
 	return err;
 }
 
-int lh_pool_check(const char *path, FILE *out, bool json)
+/* The three calls that look at a pool offline differ in one thing. */
+static int offline(const char *call, int (*look)(const char *path, FILE *out, bool json), const char *path, FILE *out,
+		   bool json)
 {
 	int err;
 
 	fail_clear();
-	err = api_path(path, __func__);
+	err = api_path(path, call);
 	if (!err)
-		err = api_given(out, "out", __func__);
+		err = api_given(out, "out", call);
 	if (err)
 		return err;
-	return (int)api_result(local_pool_check(path, out, json), __func__, path);
+	return (int)api_result(look(path, out, json), call, path);
+}
+
+int lh_pool_check(const char *path, FILE *out, bool json)
+{
+	return offline(__func__, local_pool_check, path, out, json);
 }
 
 int lh_pool_repair(const char *path, FILE *out, bool json)
 {
-	int err;
-
-	fail_clear();
-	err = api_path(path, __func__);
-	if (!err)
-		err = api_given(out, "out", __func__);
-	if (err)
-		return err;
-	return (int)api_result(local_pool_repair(path, out, json), __func__, path);
+	return offline(__func__, local_pool_repair, path, out, json);
 }
 
 int lh_pool_dump(const char *path, FILE *out, bool json)
 {
-	int err;
-
-	fail_clear();
-	err = api_path(path, __func__);
-	if (!err)
-		err = api_given(out, "out", __func__);
-	if (err)
-		return err;
-	return (int)api_result(local_pool_dump(path, out, json), __func__, path);
+	return offline(__func__, local_pool_dump, path, out, json);
 }

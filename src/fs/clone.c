@@ -324,28 +324,39 @@ int clone_run(struct clone *c)
 	return err;
 }
 
+int clone_begin(struct clone *c, const char *kind, struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src,
+		uint64_t src_off, uint64_t len, const struct fs_caller *who)
+{
+	*c = (struct clone){.fs = dst->fs,
+			    .src = src->inode,
+			    .dst = dst->inode,
+			    .who = who,
+			    .src_off = src_off,
+			    .dst_off = dst_off,
+			    .len = len,
+			    .src_block = block_of(src_off),
+			    .dst_block = block_of(dst_off)};
+	if (src->fs != dst->fs)
+		return fail(-EXDEV, "%s: the files are in different pools", kind);
+	if (c->src->type != DT_REG || c->dst->type != DT_REG)
+		return c->src->type == DT_DIR || c->dst->type == DT_DIR ? -EISDIR : -EINVAL;
+	if (!src->readable)
+		return fail(-EBADF, "%s: the source is not open for reading", kind);
+	if (src_off % LH_BLOCK_SIZE || dst_off % LH_BLOCK_SIZE)
+		return fail(-EINVAL, "%s: offsets must be multiples of %u", kind, LH_BLOCK_SIZE);
+	return 0;
+}
+
 int fs_clone_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
 		   const struct fs_caller *who)
 {
-	struct clone c = {.fs = dst->fs,
-			  .src = src->inode,
-			  .dst = dst->inode,
-			  .who = who,
-			  .src_off = src_off,
-			  .dst_off = dst_off,
-			  .len = len,
-			  .src_block = block_of(src_off),
-			  .dst_block = block_of(dst_off),
-			  .check = clone_check};
+	struct clone c;
+	int err = clone_begin(&c, "clone", dst, dst_off, src, src_off, len, who);
 
-	if (src->fs != dst->fs)
-		return fail(-EXDEV, "clone: source and destination are in different pools");
-	if (c.src->type != DT_REG || c.dst->type != DT_REG)
-		return c.src->type == DT_DIR || c.dst->type == DT_DIR ? -EISDIR : -EINVAL;
-	if (!src->readable || !dst->writable || dst->append)
-		return fail(-EBADF,
-			    "clone needs a source open for reading and a destination open for writing, not appending");
-	if (src_off % LH_BLOCK_SIZE || dst_off % LH_BLOCK_SIZE)
-		return fail(-EINVAL, "clone offsets must be multiples of %u", LH_BLOCK_SIZE);
+	if (err)
+		return err;
+	if (!dst->writable || dst->append)
+		return fail(-EBADF, "clone: the destination is not open for writing, or is for appending");
+	c.check = clone_check;
 	return clone_run(&c);
 }

@@ -22,6 +22,12 @@ struct clone {
 	int (*compare)(struct clone *c, uint64_t first, uint64_t end);
 };
 
+/*
+ * Fills c for a clone of this kind ("clone", "dedupe", for the errors): 0, or the error of files that cannot take part:
+ * of two pools, not regular, the source not open for reading, offsets that are no blocks.
+ */
+int clone_begin(struct clone *c, const char *kind, struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src,
+		uint64_t src_off, uint64_t len, const struct fs_caller *who);
 /* No lock held. Ends the gates. */
 int clone_run(struct clone *c);
 
