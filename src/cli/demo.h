@@ -19,7 +19,7 @@
 #include <leasehold/leasehold.h>
 
 #define DEMO_FILES         8u /* watched: the largest of the tree */
-#define DEMO_CLIENTS       6u
+#define DEMO_CLIENTS       9u
 #define DEMO_BLOCK         4096u
 #define DEMO_WATCH_MAX     ((uint64_t)1 << 30) /* bytes of a file that are watched */
 #define DEMO_WRITER_BYTES  ((uint64_t)8 << 20)
@@ -32,6 +32,7 @@ const char *demo_role_name(enum demo_role role);
 /* What one client counted; written by it, read by the server's side after it has ended. */
 struct demo_client {
 	enum demo_role role;
+	uint32_t faulting; /* its leases are faulting ones (L33): 0 or 1 */
 	pid_t pid;
 	char fabric[16], address[160];
 	_Atomic uint32_t ready, ended;

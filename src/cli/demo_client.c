@@ -174,9 +174,14 @@ static bool key_among(uint64_t key, const struct lh_lease_extent *now, int count
 /* --- readers ---------------------------------------------------------------------------------------------------------
  */
 
+static unsigned kind_of(const struct seat *s)
+{
+	return s->me->faulting ? LH_LEASE_FAULTING : 0;
+}
+
 static int open_watched(struct seat *s, unsigned flags)
 {
-	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_READ | flags};
+	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_READ | flags | kind_of(s)};
 
 	for (unsigned i = 0; i < s->board->files; i++) {
 		struct demo_watch *w = &s->board->file[i];
@@ -427,7 +432,7 @@ static void writer_verify(struct seat *s, struct lh_file *f, uint64_t owner, con
 
 static int run_writer(struct seat *s, unsigned index)
 {
-	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_WRITE};
+	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_WRITE | kind_of(s)};
 	scoped_free uint64_t *versions = calloc(WRITER_BLOCKS, sizeof(*versions));
 	struct lh_file *f = NULL;
 	struct lh_lease *lease = NULL;
@@ -436,10 +441,11 @@ static int run_writer(struct seat *s, unsigned index)
 
 	snprintf(path, sizeof(path), "/writers/w%u", index);
 	err = versions ? lh_file_open(s->fs, path, O_RDWR | O_CREAT, 0600, &f) : -ENOMEM;
+	/* Zeroes at first: every block of a clone is there. */
+	if (!err)
+		err = lh_file_truncate(f, DEMO_WRITER_BYTES);
 	if (!err)
 		err = lh_lease_get(f, 0, DEMO_WRITER_BYTES, &opt, &lease);
-	if (!err)
-		err = lh_lease_commit(lease, 0, DEMO_WRITER_BYTES);
 	if (err)
 		seat_error(s, err, path);
 	atomic_store(&s->me->ready, 1);

@@ -265,16 +265,56 @@ static void print_lines(const struct line *lines, unsigned n)
 		       lines[i].name, lines[i].text);
 }
 
-static void print_clients(const struct demo_result *r)
+/* What each kind of lease costs and what its holders notice (L33). Readers and writers only. */
+struct kind {
+	unsigned clients;
+	uint64_t read_bytes, write_bytes, recalls, faults, noticed;
+};
+
+static struct kind kind_of(const struct demo_result *r, bool faulting)
 {
-	printf("\n  client    fabric   direct reads  direct writes   faults  recalls  revoked  dead keys tried\n");
+	struct kind k = {0};
+
 	for (unsigned i = 0; i < DEMO_CLIENTS; i++) {
 		const struct demo_client *c = &r->board->client[i];
 
-		printf("  %-9s %-8s %12" PRIu64 "  %13" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "  %8" PRIu64
+		if ((c->role != DEMO_READER && c->role != DEMO_WRITER) || (c->faulting != 0) != faulting)
+			continue;
+		k.clients++;
+		k.read_bytes += c->read_bytes;
+		k.write_bytes += c->write_bytes;
+		k.recalls += c->recalls;
+		k.faults += c->faults;
+		k.noticed += c->noticed;
+	}
+	return k;
+}
+
+static void lines_kinds(const struct demo_result *r, struct line *lines, unsigned *n)
+{
+	double seconds = (double)(r->story->end_ns - r->story->begin_ns) / 1e9;
+
+	for (unsigned f = 0; f < 2; f++) {
+		struct kind k = kind_of(r, f);
+
+		line_add(lines, n, f ? k.recalls == 0 : k.recalls > 0, f ? "faulting leases" : "pinned leases",
+			 "%u clients: %.0f + %.0f MB/s, %" PRIu64 " recalls, %" PRIu64 " faults, %" PRIu64 " errors",
+			 k.clients, (double)k.read_bytes / 1e6 / seconds, (double)k.write_bytes / 1e6 / seconds,
+			 k.recalls, k.faults, k.noticed);
+	}
+}
+
+static void print_clients(const struct demo_result *r)
+{
+	printf("\n  client    fabric   leases    direct reads  direct writes   faults  recalls  revoked  dead keys "
+	       "tried\n");
+	for (unsigned i = 0; i < DEMO_CLIENTS; i++) {
+		const struct demo_client *c = &r->board->client[i];
+
+		printf("  %-9s %-8s %-8s %13" PRIu64 "  %13" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "  %8" PRIu64
 		       "%s%s\n",
-		       demo_role_name(c->role), c->fabric, c->reads, c->writes, c->faults, c->recalls, c->revocations,
-		       c->dead_tries, c->error[0] ? "  " : "", c->error);
+		       demo_role_name(c->role), c->fabric, c->faulting ? "faulting" : "pinned", c->reads, c->writes,
+		       c->faults, c->recalls, c->revocations, c->dead_tries, c->error[0] ? "  " : "", c->error);
 	}
 }
 
@@ -307,6 +347,7 @@ unsigned demo_report(const struct demo_result *r, bool json)
 	unsigned n = 0, wrong = 0;
 
 	lines_traffic(r, &s, lines, &n);
+	lines_kinds(r, lines, &n);
 	lines_breaks(r->story, lines, &n);
 	lines_safety(r, &s, lines, &n);
 	for (unsigned i = 0; i < n; i++)
