@@ -408,7 +408,7 @@ struct lh_lease_state {
 	uint64_t number; /* the filesystem's number of it now; changes when it heals */
 	uint64_t off, len;
 	bool held;                     /* false: recalled or revoked, and not faulted in again yet */
-	uint64_t faults;               /* times that it was got again */
+	uint64_t faults;               /* times that it was got again; FAULTING: that a place had to be asked for */
 	uint64_t recalls, revocations; /* notices, and how many ended by force */
 	uint32_t flags;                /* LH_LEASE_EXCLUSIVE, LH_LEASE_FAULTING */
 	uint64_t exclusive_left_ns;    /* how long changes are denied yet */
