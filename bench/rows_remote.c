@@ -180,6 +180,8 @@ static int rig_serve(struct rig *rig, const char *name, char *why)
 static void rig_done(struct rig *rig)
 {
 	for (unsigned i = 0; i < rig->count; i++) {
+		/* Processes that were forked later hold its socket open: closing would not end it. */
+		kill(rig->clients[i].pid, SIGKILL);
 		close(rig->clients[i].sock);
 		waitpid(rig->clients[i].pid, NULL, 0);
 	}

@@ -302,6 +302,7 @@ static void stream_done(const struct row *r)
 	lh_lease_release(rigs[k].lease);
 	lh_file_close(rigs[k].file);
 	lh_fs_close(rigs[k].fs);
+	kill(rigs[k].pid, SIGKILL);
 	close(rigs[k].sock);
 	waitpid(rigs[k].pid, NULL, 0);
 	rigs[k].pid = 0;
