@@ -504,9 +504,9 @@ struct lh_pin_device {
 	void (*gone)(void *ctx);
 };
 /*
- * LH_LEASE_NOW: the device lets go in microseconds, so detach is called by the very thread that wants the memory, not by
- * one of the library's. The other fields as lh_lease_options; LH_LEASE_MANUAL and LH_LEASE_FAULTING are -EINVAL: the library detaches at once on a
- * recall. */
+ * LH_LEASE_NOW: the device lets go in microseconds, so detach is called by the very thread that wants the memory, not
+ * by one of the library's. The other fields as lh_lease_options; LH_LEASE_MANUAL and LH_LEASE_FAULTING are -EINVAL: the
+ * library detaches at once on a recall. */
 struct lh_pin_options {
 	uint32_t size;
 	uint32_t flags; /* LH_LEASE_READ or _WRITE; _NOWAIT, _NOW, _EXCLUSIVE */
@@ -579,7 +579,7 @@ struct lh_uring;
 struct lh_uring_buffer;
 /* depth: operations at once, 1 to 4096. */
 LH_API int lh_uring_new(struct lh_fs *fs, unsigned depth, struct lh_uring **out);
-/* Waits for what is outstanding. Its buffers must be released before. NULL is allowed. */
+/* Waits for what is outstanding, and unregisters its buffers. NULL is allowed. */
 LH_API void lh_uring_free(struct lh_uring *ring);
 /*
  * Instead of io_uring_register_buffers: [off, off + len) of the file; LH_LEASE_READ: the file is written elsewhere
