@@ -117,9 +117,10 @@ static void file_fault(struct file *f, uint64_t off, uint64_t len)
 
 static void file_change(struct file *f)
 {
-	uint32_t b = (uint32_t)(test_random(&f->random) % FILE_BLOCKS);
+	uint32_t b;
 
 	pthread_rwlock_wrlock(&f->lock);
+	b = (uint32_t)(test_random(&f->random) % FILE_BLOCKS);
 	if (f->map[b] == HOLE) {
 		block_fill(f, b);
 	} else if (test_random(&f->random) % 16 == 0) {
