@@ -208,14 +208,16 @@ static int fault_turn(struct lh_lease *lease, uint64_t off, bool hole, struct ra
 static int fault_ask(struct lh_lease *lease, uint64_t off, uint64_t len, struct range gap)
 {
 	struct range need = {round_down_u64(off, LH_BLOCK_SIZE), round_up_u64(off + len, LH_BLOCK_SIZE)};
-	bool nowait = lease->flags & LH_LEASE_NOWAIT;
+	/* A reader at somebody's gate need not wait for what is done behind it: a call reads at once. */
+	bool reads = lease->mode == PROTO_READ;
+	bool nowait = (lease->flags & LH_LEASE_NOWAIT) || reads;
 	int err;
 
 	need = range_cut(need, gap);
 	if (range_covers(need, gap))
 		return client_lease_ask(lease, gap, nowait);
 	err = client_lease_ask(lease, gap, true);
-	if (err == -EAGAIN || err == -ENOSPC || err == -EDQUOT || err == -ENOMEM)
+	if ((err == -EAGAIN && !reads) || err == -ENOSPC || err == -EDQUOT || err == -ENOMEM)
 		err = client_lease_ask(lease, need, nowait);
 	return err;
 }
