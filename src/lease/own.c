@@ -17,7 +17,7 @@ struct own {
 	struct lease_object *object;
 	struct range range;
 	const struct lease_session *owner;
-	uint64_t lease;       /* only this one, faulting or not; 0: all that are not */
+	uint64_t lease;       /* only this one, all of it, faulting or not; 0: all in the range that are not */
 	struct piece *pieces; /* PIECE_OWN, by ->batch */
 };
 
@@ -25,7 +25,7 @@ static bool own_wants(const void *ctx, const struct piece *p)
 {
 	const struct own *w = ctx;
 
-	return p->lease->session == w->owner && (w->lease ? p->lease->number == w->lease : !p->lease->faulting);
+	return p->lease->session == w->owner && !p->lease->faulting;
 }
 
 static bool own_pinned(const void *ctx, const struct piece *p)
@@ -33,11 +33,28 @@ static bool own_pinned(const void *ctx, const struct piece *p)
 	return own_wants(ctx, p) && p->lease->pins;
 }
 
+/* The one lease, if the owner holds it here. */
+static struct lease *own_one(const struct own *w)
+{
+	struct lease *l = number_find(&w->object->shard->leases, w->lease);
+
+	return l && l->session == w->owner && l->object == w->object ? l : NULL;
+}
+
 /* Whether another thread is at work on one of them. */
 static bool own_held_up(const struct own *w)
 {
+	const struct lease *l = w->lease ? own_one(w) : NULL;
 	struct piece *p;
 
+	if (l) {
+		LIST_FOREACH (p, &l->pieces, of_lease) {
+			if (p->work != PIECE_IDLE)
+				return true;
+		}
+	}
+	if (w->lease)
+		return false;
 	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(&w->object->index, p, w->range)) {
 		if (own_wants(w, p) && p->work != PIECE_IDLE)
 			return true;
@@ -45,28 +62,39 @@ static bool own_held_up(const struct own *w)
 	return false;
 }
 
+static void own_mark(struct own *w, struct piece *p)
+{
+	/* Also without a pin: one whose keys are being made for the old place must not be attached any more. */
+	p->lease->seq++;
+	if (!p->lease->pins)
+		return;
+	p->work = PIECE_OWN;
+	p->own_seq = p->lease->seq;
+	p->batch = w->pieces;
+	w->pieces = p;
+}
+
 /* Marks the owner's pinned pieces of the range, cut to it, and raises the seq of its leases: 0, -ENOMEM. */
 static int own_collect(struct own *w)
 {
+	struct lease *l = w->lease ? own_one(w) : NULL;
 	struct piece *p;
 	int err;
 
+	if (l) {
+		LIST_FOREACH (p, &l->pieces, of_lease)
+			own_mark(w, p);
+	}
+	if (w->lease)
+		return 0;
 	err = pieces_cut_at(w->object, w->range.start, own_pinned, w);
 	if (err == 0)
 		err = pieces_cut_at(w->object, w->range.end, own_pinned, w);
 	if (err)
 		return err;
 	for (p = interval_first(&w->object->index, w->range); p; p = interval_next(&w->object->index, p, w->range)) {
-		if (!own_wants(w, p))
-			continue;
-		/* Also without a pin: one whose keys are being made for the old place must not be attached any more. */
-		p->lease->seq++;
-		if (!p->lease->pins)
-			continue;
-		p->work = PIECE_OWN;
-		p->own_seq = p->lease->seq;
-		p->batch = w->pieces;
-		w->pieces = p;
+		if (own_wants(w, p))
+			own_mark(w, p);
 	}
 	return 0;
 }
@@ -158,7 +186,7 @@ int lease_own_each(struct lease_anchor *an, struct range range, const struct lea
 
 int lease_change_drain(struct lease_anchor *an, const struct lease_session *owner, uint64_t lease)
 {
-	return own_drain(an, &(struct own){.range = RANGE_ALL, .owner = owner, .lease = lease});
+	return own_drain(an, &(struct own){.owner = owner, .lease = lease});
 }
 
 int lease_change_place(struct lease_anchor *an, const struct lease_session *owner, uint64_t lease,
@@ -166,5 +194,5 @@ int lease_change_place(struct lease_anchor *an, const struct lease_session *owne
 				    void *pin),
 		       void *ctx)
 {
-	return own_each(an, &(struct own){.range = RANGE_ALL, .owner = owner, .lease = lease}, each, ctx);
+	return own_each(an, &(struct own){.owner = owner, .lease = lease}, each, ctx);
 }

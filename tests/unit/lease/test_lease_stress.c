@@ -247,6 +247,14 @@ static void each_placed(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode
 	pthread_mutex_unlock(&p->file->pins_lock);
 }
 
+/* Without INODE only what names no blocks may be placed. */
+static void each_placed_faulting(void *ctx, uint64_t lease, uint32_t seq, enum lease_mode mode, struct range part,
+				 void *pin)
+{
+	if (((struct pin *)pin)->faulting)
+		each_placed(ctx, lease, seq, mode, part, pin);
+}
+
 static void check_unreachable(struct file *f, struct range range)
 {
 	const struct pin *p;
@@ -368,6 +376,8 @@ static void do_change(uint64_t *s, struct file *f)
 	int err;
 
 	rwlock_take_read(&slots[i].lock);
+	if (rnd(s, 2))
+		check(lease_change_drain(&f->anchor, slots[i].session, lease) == 0);
 	rwlock_take_write(&f->inode);
 	check(lease_own_drain(&f->anchor, RANGE_ALL, slots[i].session) == 0);
 	if ((lease & 0xff) == f->low) {
@@ -380,6 +390,7 @@ static void do_change(uint64_t *s, struct file *f)
 	}
 	check(lease_own_each(&f->anchor, RANGE_ALL, slots[i].session, each_placed, NULL) == 0);
 	rwlock_drop(&f->inode);
+	check(lease_change_place(&f->anchor, slots[i].session, lease, each_placed_faulting, NULL) == 0);
 	rwlock_drop(&slots[i].lock);
 }
 
