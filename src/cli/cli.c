@@ -131,15 +131,42 @@ struct parser {
 	unsigned count, letters;
 };
 
+static int argument_of(const struct cli_option *o)
+{
+	if (!o->arg)
+		return no_argument;
+	return o->arg[0] == '[' ? optional_argument : required_argument;
+}
+
+/* getopt takes an argument that may be missing only with `=`; here also behind a blank, when it is a time. */
+static void optional_find(const struct cli_verb *v, int argc, char **argv, int key)
+{
+	const struct cli_option *o = v->options;
+	const char *text;
+
+	while (o && o->key && o->key != key)
+		o++;
+	if (!o || !o->key || argument_of(o) != optional_argument || optarg || optind >= argc)
+		return;
+	text = argv[optind];
+	text += strspn(text, "0123456789.");
+	if (text == argv[optind] ||
+	    !(*text == '\0' || !strcmp(text, "s") || !strcmp(text, "ms") || !strcmp(text, "us") || !strcmp(text, "m")))
+		return;
+	optarg = argv[optind++];
+}
+
 static void parser_add(struct parser *p, const struct cli_option *o)
 {
 	for (; o != NULL && o->key != 0; o++) {
 		assert(p->count < CLI_OPTIONS_MAX);
-		p->longs[p->count++] = (struct option){o->name, o->arg ? required_argument : no_argument, NULL, o->key};
+		p->longs[p->count++] = (struct option){o->name, argument_of(o), NULL, o->key};
 		if (o->key >= 256)
 			continue;
 		p->shorts[p->letters++] = (char)o->key;
 		if (o->arg)
+			p->shorts[p->letters++] = ':';
+		if (argument_of(o) == optional_argument)
 			p->shorts[p->letters++] = ':';
 	}
 }
@@ -195,6 +222,7 @@ int cli_next(const struct cli_verb *v, int argc, char **argv)
 			operands_check(v, argc);
 			return -1;
 		default:
+			optional_find(v, argc, argv, key);
 			return key;
 		}
 	}

@@ -24,7 +24,7 @@ enum cli_exit { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_FINDINGS = 3, CLI
 struct cli_option {
 	int key; /* the letter, or a number above 255 for long options only; 0 ends the table */
 	const char *name;
-	const char *arg;  /* what it takes, as shown in the help; NULL: nothing */
+	const char *arg;  /* what it takes, as shown in the help; NULL: nothing; "[...]": a time, or nothing */
 	const char *text; /* NULL: for the program's own use, not shown */
 };
 
@@ -113,7 +113,12 @@ const char *cli_base_name(const char *path);
 	X(limit, "set and show limits of users and trees")                                                             \
 	X(resize, "give the pool another size")                                                                        \
 	X(evacuate, "move everything out of failing memory")                                                           \
+	X(limits, "show all limits and what is used of them")                                                          \
+	X(pins, "show what devices can reach, and what is charged for it")                                              \
 	X(leases, "show who holds leases")                                                                             \
+	X(sessions, "show who is connected, and how each answers")                                                     \
+	X(audit, "show which leases were taken by force")                                                              \
+	X(top, "watch holders live, and revoke one by key")                                                            \
 	X(revoke, "take leases back by force")                                                                         \
 	X(fsck, "check a pool that is not open")                                                                       \
 	X(dump, "print the structures of a pool that is not open")                                                     \

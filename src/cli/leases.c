@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* leasehold leases */
-#include <errno.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
+#include <string.h>
 
-#include "base/clock.h"
-#include "base/size.h"
-#include "cli/show.h"
+#include "cli/table.h"
 
 enum { OPT_JSON = 256 };
 
 static const struct cli_option options[] = {
-    {'w', "watch", "TIME", "again every TIME (for example 1s) until interrupted"},
+    FILTER_OPTIONS,
+    OPTION_WATCH,
     {OPT_JSON, "json", NULL, "an array of objects"},
     {0},
 };
@@ -21,101 +17,114 @@ static const struct cli_verb verb = {
     .operands = "[PATH]",
     .text =
 	"Shows who holds leases: of one file, or all that the caller may see (root and the pool's owner: all; others:\n"
-	"their own). Ask a server; a pool that is opened for this has none.\n",
+	"their own). Every condition that is given must hold. Ask a server; a pool that is opened for this has none.\n"
+	"LAST says for what it was recalled last.\n",
     .example = "leasehold -p unix:/run/lh.sock leases\n"
-	       "leasehold -p unix:/run/lh.sock leases --watch 1s /data/table\n",
+	       "leasehold -p unix:/run/lh.sock leases --watch 1s /data/table\n"
+	       "leasehold -p unix:/run/lh.sock leases --uid 1000 --json\n",
     .options = options,
     .max = 1,
 };
 
-struct rows {
-	json_t *json; /* NULL: text */
-	unsigned count;
+static const struct column columns[] = {
+    {"LEASE", "number", RIGHT},
+    {"MODE", "mode", LEFT},
+    {"STATE", "state", LEFT},
+    {"INODE", "ino", RIGHT},
+    {"OFFSET", "off", RIGHT},
+    {NULL, "len", RIGHT},
+    {"BYTES", "bytes", RIGHT},
+    {"PINNED", "pinned_bytes", RIGHT},
+    {"PINS", "pins", RIGHT},
+    {"DEVICE", "pin", LEFT},
+    {"SESSION", "session", RIGHT},
+    {"UID", "uid", RIGHT},
+    {NULL, "gid", RIGHT},
+    {"PID", "pid", RIGHT},
+    {"AGE", "age_ns", RIGHT},
+    {"LEFT", "recall_left_ns", RIGHT},
+    {"LAST", "last_reason", LEFT},
+    {NULL, "recalled_ns", RIGHT},
+    {NULL, "exclusive", RIGHT},
+    {NULL, "faulting", RIGHT},
+    {NULL, "exclusive_left_ns", RIGHT},
+    {"HOST", "host", LEFT},
+    {NULL, "handle", RIGHT},
+    {0},
 };
 
-static const char *mode_name(uint32_t mode)
-{
-	return mode == LH_LEASE_WRITE ? "WRITE" : "READ";
-}
-
-static void row_json(json_t *list, const struct lh_lease_info *i)
-{
-	json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:I, s:I, s:I}",
-					      "number", (json_int_t)i->number, "mode", mode_name(i->mode), "state",
-					      i->state, "ino", (json_int_t)i->ino, "off", (json_int_t)i->off, "len",
-					      (json_int_t)i->len, "bytes", (json_int_t)i->bytes, "pinned_bytes",
-					      (json_int_t)i->pinned_bytes, "uid", (json_int_t)i->uid, "pid",
-					      (int)i->pid, "host", i->host, "session", (json_int_t)i->session, "age_ns",
-					      (json_int_t)i->age_ns, "recall_left_ns", (json_int_t)i->recall_left_ns));
-}
+struct listing {
+	struct lh_fs *fs;
+	struct lh_revoke_filter filter;
+	bool json;
+	uint64_t every_ns;
+	struct table *table;
+};
 
 static void row(void *ctx, const struct lh_lease_info *i)
 {
-	struct rows *r = ctx;
-	char bytes[SIZE_TEXT_MAX], pinned[SIZE_TEXT_MAX], left[24] = "-";
+	struct table *t = ((struct listing *)ctx)->table;
+	const char *mode = lease_mode_text(i->mode);
 
-	r->count++;
-	if (r->json != NULL) {
-		row_json(r->json, i);
-		return;
-	}
-	if (r->count == 1)
-		printf("%-8s %-5s %-9s %8s %14s %10s %10s %8s %6s %7s %8s %8s %s\n", "LEASE", "MODE", "STATE", "INODE",
-		       "OFFSET", "BYTES", "PINNED", "SESSION", "UID", "PID", "AGE", "LEFT", "HOST");
-	if (i->recall_left_ns > 0)
-		snprintf(left, sizeof(left), "%.3fs", (double)i->recall_left_ns / NS_PER_SEC);
-	printf("%-8llu %-5s %-9s %8llu %14llu %10s %10s %8llu %6u %7d %7.1fs %8s ", (unsigned long long)i->number,
-	       mode_name(i->mode), i->state, (unsigned long long)i->ino, (unsigned long long)i->off,
-	       size_text(i->bytes, bytes), size_text(i->pinned_bytes, pinned), (unsigned long long)i->session, i->uid,
-	       i->pid, (double)i->age_ns / NS_PER_SEC, left);
-	cli_print_name(stdout, i->host);
-	putchar('\n');
+	table_number(t, i->number);
+	table_cell(t, json_string(mode), "%s%s%s", mode, i->flags & LH_LEASE_EXCLUSIVE ? ",excl" : "",
+		   i->flags & LH_LEASE_FAULTING ? ",fault" : "");
+	table_name(t, i->state);
+	table_number(t, i->ino);
+	table_number(t, i->off);
+	table_number(t, i->len);
+	table_bytes(t, i->bytes);
+	table_bytes(t, i->pinned_bytes);
+	table_number(t, i->pins);
+	table_name(t, i->pin);
+	table_number(t, i->session);
+	table_number(t, i->uid);
+	table_number(t, i->gid);
+	table_cell(t, json_integer(i->pid), "%d", i->pid);
+	table_time(t, i->age_ns);
+	if (strcmp(i->state, "recalling") == 0)
+		table_time(t, i->recall_left_ns);
+	else
+		table_cell(t, json_integer(0), "-");
+	table_name(t, i->last_reason);
+	table_time(t, i->recalled_ns);
+	table_cell(t, json_boolean(i->flags & LH_LEASE_EXCLUSIVE), "%s", "");
+	table_cell(t, json_boolean(i->flags & LH_LEASE_FAULTING), "%s", "");
+	table_number(t, i->exclusive_left_ns);
+	table_name(t, i->host);
+	table_number(t, i->handle);
 }
 
-static int show(struct lh_fs *fs, const char *path, bool json)
+static int show(void *ctx)
 {
-	struct rows r = {.json = json ? json_array() : NULL};
+	struct listing *l = ctx;
 	int err;
 
-	err = lh_fs_leases(fs, path, row, &r);
-	if (r.json != NULL && !err)
-		show_json(r.json);
-	else
-		json_decref(r.json);
-	if (err)
-		return cli_error(err, "%s", path != NULL ? path : cli_pool());
-	if (r.count == 0 && !json)
-		puts("no leases");
-	fflush(stdout);
+	l->table = table_new(columns, l->json);
+	if (!l->table)
+		return CLI_FAILED;
+	err = lh_fs_leases_matching(l->fs, &l->filter, row, l);
+	if (err) {
+		table_free(l->table);
+		return cli_error(err, "%s", filter_where(&l->filter));
+	}
+	table_print(l->table, "no leases", NULL);
 	return CLI_OK;
 }
 
 int verb_leases(int argc, char **argv)
 {
-	uint64_t watch_ns = 0;
-	bool json = false;
-	const char *path;
-	struct lh_fs *fs;
-	int status, key;
+	struct listing l = {.filter = {.size = sizeof(l.filter)}};
 
-	for (key = cli_next(&verb, argc, argv); key != -1; key = cli_next(&verb, argc, argv)) {
+	for (int key = cli_next(&verb, argc, argv); key != -1; key = cli_next(&verb, argc, argv)) {
 		if (key == 'w')
-			watch_ns = cli_duration(optarg, "--watch");
-		else
-			json = true;
+			l.every_ns = optarg ? cli_duration(optarg, "--watch") : WATCH_DEFAULT_NS;
+		else if (!filter_option(&l.filter, key))
+			l.json = true;
 	}
-	path = optind < argc ? argv[optind] : NULL;
-	if (cli_open(&fs, false) != CLI_OK)
+	if (optind < argc)
+		l.filter.path = argv[optind];
+	if (ledger_open(&l.fs) != CLI_OK)
 		return CLI_FAILED;
-	for (;;) {
-		struct timespec pause = {(time_t)(watch_ns / NS_PER_SEC), (long)(watch_ns % NS_PER_SEC)};
-
-		status = show(fs, path, json);
-		if (status != CLI_OK || watch_ns == 0 || ferror(stdout))
-			break;
-		nanosleep(&pause, NULL);
-		if (!json)
-			puts("");
-	}
-	return cli_close(fs, status);
+	return cli_close(l.fs, watch(l.every_ns, show, &l));
 }
