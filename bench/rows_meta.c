@@ -57,82 +57,92 @@ static int meta_ready(const struct row *r, char *why)
 	return err ? bench_skip(why, err, "ours: %s", lh_error_text()) : 0;
 }
 
-static int ours_step(enum step s, unsigned i)
-{
-	char a[64], b[64];
-	struct lh_stat st = {.size_of = sizeof(st)};
-	struct lh_file *f;
-	int err;
-
-	snprintf(a, sizeof(a), "/d/file-%05u", i);
-	snprintf(b, sizeof(b), "/d/name-%05u", i);
-	switch (s) {
-	case CREATE:
-		err = lh_file_open(env.fs, a, O_RDWR | O_CREAT | O_EXCL, 0600, &f);
-		return err ? err : lh_file_close(f);
-	case STAT:
-		return lh_path_stat(env.fs, a, true, &st);
-	case RENAME:
-		return lh_path_rename(env.fs, a, b, 0);
-	case UNLINK:
-		return lh_path_unlink(env.fs, b);
-	case STEPS:
-		break;
-	}
-	return -EINVAL;
-}
-
-static int peer_step(enum step s, unsigned i)
-{
+/* The names of a round, made before the clock starts: making them costs as much as a call of ours. */
+struct names {
 	char a[224], b[224];
-	struct stat st;
-	int fd;
+};
+static struct names *names;
 
-	snprintf(a, sizeof(a), "%s/file-%05u", env.now, i);
-	snprintf(b, sizeof(b), "%s/name-%05u", env.now, i);
-	switch (s) {
-	case CREATE:
-		fd = open(a, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		return fd < 0 ? -errno : close(fd);
-	case STAT:
-		return stat(a, &st) ? -errno : 0;
-	case RENAME:
-		return rename(a, b) ? -errno : 0;
-	case UNLINK:
-		return unlink(b) ? -errno : 0;
-	case STEPS:
-		break;
-	}
-	return -EINVAL;
-}
-
-static int round_of(const struct row *r, int (*step)(enum step s, unsigned i), double *out)
+static int names_make(const char *dir)
 {
-	enum step mine = (enum step)r->depth;
-
-	for (enum step s = CREATE; s < STEPS; s++) {
-		uint64_t start = clock_now_ns();
-
-		for (unsigned i = 0; i < FILES; i++) {
-			int err = step(s, i);
-
-			if (err)
-				return err;
-		}
-		if (s == mine)
-			*out = FILES / ((double)(clock_now_ns() - start) / 1e9) / 1e3;
+	if (!names)
+		names = calloc(FILES, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(names[i].a, sizeof(names[i].a), "%s/file-%05u", dir, i);
+		snprintf(names[i].b, sizeof(names[i].b), "%s/name-%05u", dir, i);
 	}
 	return 0;
 }
 
+static int ours_step(enum step s, const struct names *n)
+{
+	struct lh_stat st = {.size_of = sizeof(st)};
+	struct lh_file *f;
+	int err;
+
+	switch (s) {
+	case CREATE:
+		err = lh_file_open(env.fs, n->a, O_RDWR | O_CREAT | O_EXCL, 0600, &f);
+		return err ? err : lh_file_close(f);
+	case STAT:
+		return lh_path_stat(env.fs, n->a, true, &st);
+	case RENAME:
+		return lh_path_rename(env.fs, n->a, n->b, 0);
+	case UNLINK:
+		return lh_path_unlink(env.fs, n->b);
+	case STEPS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int peer_step(enum step s, const struct names *n)
+{
+	struct stat st;
+	int fd;
+
+	switch (s) {
+	case CREATE:
+		fd = open(n->a, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		return fd < 0 ? -errno : close(fd);
+	case STAT:
+		return stat(n->a, &st) ? -errno : 0;
+	case RENAME:
+		return rename(n->a, n->b) ? -errno : 0;
+	case UNLINK:
+		return unlink(n->b) ? -errno : 0;
+	case STEPS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int round_of(const struct row *r, const char *dir, int (*step)(enum step s, const struct names *n), double *out)
+{
+	enum step mine = (enum step)r->depth;
+	int err = names_make(dir);
+
+	for (enum step s = CREATE; s < STEPS && !err; s++) {
+		uint64_t start = clock_now_ns();
+
+		for (unsigned i = 0; i < FILES && !err; i++)
+			err = step(s, &names[i]);
+		if (s == mine)
+			*out = FILES / ((double)(clock_now_ns() - start) / 1e9) / 1e3;
+	}
+	return err;
+}
+
 static int meta_ours(const struct row *r, double *out)
 {
-	return round_of(r, ours_step, out);
+	return round_of(r, "/d", ours_step, out);
 }
 
 static int meta_peer(const struct row *r, double *out)
 {
-	return round_of(r, peer_step, out);
+	return round_of(r, env.now, peer_step, out);
 }
 
 #define ROW(n, s, peer_at, name_of, want)                                                                              \
@@ -140,8 +150,8 @@ static int meta_peer(const struct row *r, double *out)
 		.name = n, .unit = "k/s", .peer_name = name_of, .goal = want, .rate = true, .ready = meta_ready,       \
 		.ours = meta_ours, .peer = meta_peer, .depth = s, .len = peer_at                                       \
 	}
-#define ON_TMPFS(n, s) ROW(n, s, TMPFS, "tmpfs, system calls by path", 1.5)
-#define ON_XFS(n, s)   ROW(n, s, XFS, "XFS on a loop device over tmpfs", 5.0)
+#define ON_TMPFS(n, s) ROW(n, s, TMPFS, "tmpfs, system calls by path", 4.0)
+#define ON_XFS(n, s)   ROW(n, s, XFS, "XFS on a loop device over tmpfs", 10.0)
 
 const struct row meta_rows[] = {
     ON_TMPFS("create_tmpfs", CREATE), ON_TMPFS("stat_tmpfs", STAT), ON_TMPFS("rename_tmpfs", RENAME),
@@ -152,6 +162,7 @@ const unsigned meta_row_count = ARRAY_LEN(meta_rows);
 
 void meta_finish(void)
 {
+	free(names);
 	lh_fs_close(env.fs);
 	for (unsigned p = 0; p < PEERS; p++) {
 		if (env.dir[p][0])
