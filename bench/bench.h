@@ -36,9 +36,9 @@ struct row {
 };
 
 extern const struct row direct_rows[], local_rows[], lease_rows[], remote_rows[], stream_rows[], ledger_rows[],
-    ttl_rows[], meta_rows[], space_rows[], growth_rows[];
+    ttl_rows[], meta_rows[], space_rows[], growth_rows[], fault_rows[];
 extern const unsigned direct_row_count, local_row_count, lease_row_count, remote_row_count, stream_row_count,
-    ledger_row_count, ttl_row_count, meta_row_count, space_row_count, growth_row_count;
+    ledger_row_count, ttl_row_count, meta_row_count, space_row_count, growth_row_count, fault_row_count;
 
 /* After the last row: stops processes, removes files. */
 void direct_finish(void);

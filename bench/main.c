@@ -211,7 +211,7 @@ static unsigned collect(const struct row **rows, char *const *patterns, unsigned
 	} groups[] = {{direct_rows, direct_row_count}, {local_rows, local_row_count},   {lease_rows, lease_row_count},
 		      {remote_rows, remote_row_count}, {stream_rows, stream_row_count}, {ledger_rows, ledger_row_count},
 		      {ttl_rows, ttl_row_count},       {meta_rows, meta_row_count},     {space_rows, space_row_count},
-		      {growth_rows, growth_row_count}};
+		      {growth_rows, growth_row_count}, {fault_rows, fault_row_count}};
 	unsigned n = 0;
 
 	for (unsigned g = 0; g < ARRAY_LEN(groups); g++) {
