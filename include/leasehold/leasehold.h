@@ -389,10 +389,10 @@ LH_API int lh_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const 
  * L23: READ, WRITE or with EXCLUSIVE (LH_LEASE_READ or LH_LEASE_WRITE, and LH_LEASE_EXCLUSIVE or not), all at once or
  * nothing. Needs what lh_lease_get of that mode needs. -ESTALE: it was broken meanwhile and is as it was; its next
  * access gets it anew in its old mode. max_age_ns as in lh_lease_options, counted from when it denied changes first:
- * -ETIMEDOUT when that is over. The keys of the old mode are dead when it returns. Others: -EBADF the file is not open for
- * the mode, -EPERM EXCLUSIVE is not for this caller, -EROFS, -EINTR, with NOWAIT -EAGAIN and -EWOULDBLOCK, -ENOTCONN; for
- * WRITE what filling holes and copying shared blocks can meet: -ENOSPC, -EDQUOT, -EFBIG, -ETXTBSY, -EDEADLK, -EIO;
- * -ENOMEM, -EINVAL. After any of them the lease is as it was.
+ * -ETIMEDOUT when that is over. The keys of the old mode are dead when it returns. Others: -EBADF the file is not open
+ * for the mode, -EPERM EXCLUSIVE is not for this caller, -EROFS, -EINTR, with NOWAIT -EAGAIN and -EWOULDBLOCK,
+ * -ENOTCONN; for WRITE what filling holes and copying shared blocks can meet: -ENOSPC, -EDQUOT, -EFBIG, -ETXTBSY,
+ * -EDEADLK, -EIO; -ENOMEM, -EINVAL. After any of them the lease is as it was.
  */
 LH_API int lh_lease_change(struct lh_lease *lease, uint32_t flags, uint64_t max_age_ns);
 /* Gives it back and frees the handle. Direct operations on it must have completed. NULL is allowed. */
