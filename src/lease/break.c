@@ -142,7 +142,8 @@ static int break_arm(struct lease_break *b, struct lease_asker asker, struct not
 	err = pieces_cut_at(b->object, b->range.start, break_wants, b);
 	if (err == 0)
 		err = pieces_cut_at(b->object, b->range.end, break_wants, b);
-	for (p = interval_first(&b->object->index, b->range); p && err == 0; p = interval_next(&b->object->index, p, b->range)) {
+	for (p = interval_first(&b->object->index, b->range); p && err == 0;
+	     p = interval_next(&b->object->index, p, b->range)) {
 		if (!break_matches(b, p))
 			continue;
 		/* What is on its way out is only waited for. */
@@ -191,7 +192,8 @@ int lease_break_start(struct lease_arbiter *a, const struct lease_break_args *ar
 	struct notices notices;
 	int err;
 
-	if (range_empty(args->range) || (args->modes & LEASE_ANY_MODE) == 0 || (args->modes & ~(LEASE_ALL | LEASE_OWN_EXCLUSIVE)))
+	if (range_empty(args->range) || (args->modes & LEASE_ANY_MODE) == 0 ||
+	    (args->modes & ~(LEASE_ALL | LEASE_OWN_EXCLUSIVE)))
 		return -EINVAL;
 	b = malloc(sizeof(*b));
 	if (!b)

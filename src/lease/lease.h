@@ -41,8 +41,8 @@ enum lease_mode { LEASE_READ = 1, LEASE_WRITE = 2 };
 #define LEASE_FAULTING  8u
 /* The owner's own leases deny it nothing: it is about to change one of them (L23). Others' do. */
 #define LEASE_OWN_EXCLUSIVE 16u
-#define LEASE_ANY_MODE  (LEASE_READ | LEASE_WRITE)
-#define LEASE_ALL       (LEASE_ANY_MODE | LEASE_EXCLUSIVE | LEASE_FAULTING)
+#define LEASE_ANY_MODE      (LEASE_READ | LEASE_WRITE)
+#define LEASE_ALL           (LEASE_ANY_MODE | LEASE_EXCLUSIVE | LEASE_FAULTING)
 
 #define LEASE_STATES 4
 enum lease_state { LEASE_GRANTED, LEASE_RECALLING, LEASE_RELEASED, LEASE_REVOKED };
@@ -209,8 +209,8 @@ int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct ran
  */
 void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good);
 /*
- * For tags that count up: the same for all with a tag (0 is none) below this one, also where the wait only begins later.
- * So nothing that was asked for before escapes, and nothing that is asked for afterwards is hit.
+ * For tags that count up: the same for all with a tag (0 is none) below this one, also where the wait only begins
+ * later. So nothing that was asked for before escapes, and nothing that is asked for afterwards is hit.
  */
 void lease_interrupt_below(struct lease_session *s, uint64_t tag);
 /* In a tag: `for_good` does not end these waits (what an administrator began is finished without him). */
@@ -236,8 +236,8 @@ int lease_change(struct lease_session *s, uint64_t lease, const struct lease_cha
  * too. First attach, then let the device in: a key that works before the attach may outlive the receipt (I3). From the
  * attach on drain may be called at any moment, also before the first key exists; the consumer must not open what was
  * drained. Between grant and attach hold INODE (shared), or the blocks may have moved (then the attach fails).
- * The first pin whose bytes are not 0 (what it reaches) charges all that the lease covers to its uid, piece by piece until
- * each is drained: over a limit -EDQUOT, over RLIMIT_MEMLOCK -ENOMEM, with a sentence, and nothing is attached.
+ * The first pin whose bytes are not 0 (what it reaches) charges all that the lease covers to its uid, piece by piece
+ * until each is drained: over a limit -EDQUOT, over RLIMIT_MEMLOCK -ENOMEM, with a sentence, and nothing is attached.
  */
 int lease_pin_attach(struct lease_arbiter *a, uint64_t lease, const struct lease_pin_ops *ops, void *pin,
 		     uint64_t bytes);
@@ -365,7 +365,7 @@ enum lease_limit_kind { LEASE_LIMIT_UID, LEASE_LIMIT_DEFAULT, LEASE_LIMIT_POOL }
 struct lease_limit {
 	enum lease_limit_kind kind;
 	uint32_t uid; /* LEASE_LIMIT_UID */
-	bool none; /* set: takes it away; get: there is none, bytes and leases are UINT64_MAX */
+	bool none;    /* set: takes it away; get: there is none, bytes and leases are UINT64_MAX */
 	uint64_t bytes, leases;
 	uint64_t bytes_used, leases_used; /* out */
 };
