@@ -116,18 +116,21 @@ static struct claim *claim_find(struct claims *c, uint64_t lease)
 	return k;
 }
 
-static void claim_insert(struct claims *c, struct claim *k)
+static void claim_insert(struct fs *fs, struct claim *k)
 {
+	struct claims *c = fs->claims;
 	struct claim **b = bucket_of(c, k->lease);
 
 	k->next = *b;
 	*b = k;
 	c->count++;
 	c->ghost_claims += k->ghost != NULL;
+	walk_account(fs, sizeof(struct m_claim));
 }
 
-static void claim_unlink(struct claims *c, struct claim *k)
+static void claim_unlink(struct fs *fs, struct claim *k)
 {
+	struct claims *c = fs->claims;
 	struct claim **at = bucket_of(c, k->lease);
 
 	while (*at != k)
@@ -135,6 +138,7 @@ static void claim_unlink(struct claims *c, struct claim *k)
 	*at = k->next;
 	c->count--;
 	c->ghost_claims -= k->ghost != NULL;
+	walk_account(fs, -(int64_t)sizeof(struct m_claim));
 }
 
 static uint64_t clock_of(struct fs *fs)
@@ -204,7 +208,7 @@ static int claim_put(struct fs *fs, uint64_t lease, const struct journal_claim *
 	*spare = NULL;
 	*k = (struct claim){.lease = lease, .on = on};
 	c->next_id++;
-	claim_insert(c, k);
+	claim_insert(fs, k);
 	return 0;
 }
 
@@ -264,7 +268,7 @@ static void claims_forget(struct fs *fs, struct claim *gone, struct claim *left)
 	while (left) {
 		struct claim *next = left->next;
 
-		claim_insert(fs->claims, left);
+		claim_insert(fs, left);
 		left = next;
 	}
 }
@@ -305,7 +309,7 @@ void claim_lost(void *ctx, uint64_t lease, struct range range)
 		next = k->next;
 		if (k->lease != lease || !range_overlaps(range, (struct range){k->on.start, k->on.end}))
 			continue;
-		claim_unlink(c, k);
+		claim_unlink(fs, k);
 		k->next = gone;
 		gone = k;
 		rest = claim_rest(c, k, range);
@@ -372,7 +376,7 @@ const char *claim_apply(void *ctx, const struct journal_claim *on)
 	c->next_id = max_u64(c->next_id, on->id + 1);
 	if (on->end == 0) {
 		if (k) {
-			claim_unlink(c, k);
+			claim_unlink(fs, k);
 			free(k);
 		}
 		return NULL;
@@ -386,7 +390,7 @@ const char *claim_apply(void *ctx, const struct journal_claim *on)
 			return "out of memory";
 		}
 		k->lease = on->id;
-		claim_insert(c, k);
+		claim_insert(fs, k);
 	}
 	k->on = *on;
 	return NULL;
@@ -466,7 +470,7 @@ int claims_raise(struct fs *fs, uint64_t grace_ns)
 	for (unsigned b = 0; b < CLAIM_BUCKETS; b++) {
 		for (; c->bucket[b]; list = next) {
 			next = c->bucket[b];
-			claim_unlink(c, next);
+			claim_unlink(fs, next);
 			next->next = list;
 		}
 	}
@@ -476,7 +480,7 @@ int claims_raise(struct fs *fs, uint64_t grace_ns)
 		if (!err && claim_counts(fs, k, js.was_clean || fs->read_only))
 			err = ghost_raise(fs, k, itable_peek(fs, k->on.ino), grace_ns);
 		if (k->ghost)
-			claim_insert(c, k);
+			claim_insert(fs, k);
 		else
 			free(k);
 	}

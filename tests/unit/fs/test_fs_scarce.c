@@ -67,6 +67,8 @@ static void make_tree(struct scarce *s)
 	struct fs_handle *h;
 
 	assert_int_equal(rig_new(&s->r, POOL_SIZE_MIN), 0);
+	s->r.mount.orphan_limit_ns = 1;
+	rig_remount(&s->r, false);
 	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/d", 0755), 0);
 	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/empty", 0755), 0);
 	assert_int_equal(fs_mkdir(s->r.fs, &s->r.root, "/acl", 0755), 0);
@@ -369,6 +371,64 @@ static int op_read_lease(struct scarce *s)
 		assert_int_equal(lease_release(s->own.session, s->own.lease.lease, RANGE_ALL), 0);
 	return err;
 }
+static const uint8_t client[16] = "somebody";
+
+/* L35: a claim goes with its lease; a grant without one would be a broken promise. */
+static int op_claimed_lease(struct scarce *s)
+{
+	struct fs_lease_args args = {.range = {15 * BLK, 25 * BLK},
+				     .mode = LEASE_WRITE,
+				     .handle_number = 7,
+				     .exclusive = true,
+				     .client = client,
+				     .pin = &s->own.pin.pin};
+	int err;
+
+	pin_init(&s->own.pin, &s->r);
+	err = fs_lease_get(s->own.h, &s->own.who, &args, &s->own.lease);
+	if (err)
+		assert_int_equal(s->own.pin.count, 0);
+	else
+		assert_int_equal(lease_release(s->own.session, s->own.lease.lease, RANGE_ALL), 0);
+	return err;
+}
+/* L23: a change that fails leaves the lease as it was. Its blocks may have become its own. */
+static int op_change_lease(struct scarce *s)
+{
+	struct fs_lease_args args = {.mode = LEASE_WRITE, .exclusive = true, .client = client};
+	struct fs_handle *own = s->own.h;
+	struct lease_info info;
+	struct fs_lease now;
+	int err;
+
+	s->own.h = s->g;
+	err = holder_try(&s->own, LEASE_READ, 0, 10 * BLK);
+	if (!err) {
+		err = fs_lease_change(s->g, &s->own.who, s->own.lease.lease, &args, &now);
+		assert_int_equal(lease_look(s->own.session, s->own.lease.lease, &info), 0);
+		assert_int_equal(info.mode, err ? LEASE_READ : LEASE_WRITE);
+		assert_int_equal(info.exclusive, !err);
+		assert_int_equal(info.bytes, 10 * BLK);
+		/* As with every move of one's own, a pin that could not be placed anew reaches nothing (L15). */
+		assert_true(s->own.pin.count > 0 || failed);
+		assert_int_equal(lease_release(s->own.session, s->own.lease.lease, RANGE_ALL), 0);
+	}
+	s->own.h = own;
+	return err;
+}
+/* An unlinked file over its limit. Without memory or log it waits. */
+static int op_reclaim(struct scarce *s)
+{
+	int err = fs_unlink(s->r.fs, &s->r.root, "/d/twin");
+	char c;
+
+	if (err)
+		return err;
+	fs_keeper_run(s->r.fs);
+	if (fs_read(s->twin, &s->r.root, &c, 1, 0) == 1)
+		assert_true(failed);
+	return 0;
+}
 static int op_checkpoint(struct scarce *s)
 {
 	return fs_checkpoint(s->r.fs);
@@ -424,6 +484,9 @@ static const struct op {
     {"relocate", op_relocate, false, false},
     {"write lease", op_write_lease, false, false},
     {"read lease", op_read_lease, true, false},
+    {"claimed lease", op_claimed_lease, false, false},
+    {"change of a lease", op_change_lease, false, true},
+    {"reclaim of an open file", op_reclaim, true, false},
     {"checkpoint", op_checkpoint, true, false},
     {"sync", op_sync, true, false},
 };
