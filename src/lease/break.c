@@ -250,6 +250,8 @@ int lease_break_wait(struct lease_break *b)
 	bool done;
 
 	lock_assert_none();
+	if (atomic_load_explicit(&b->done, memory_order_acquire))
+		return 0;
 	lock_take(&b->shard->lock);
 	wait_begin(b->shard, &wait, &b->over);
 	lock_drop(&b->shard->lock);
