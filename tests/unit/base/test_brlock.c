@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Goal: who has a big-reader lock closed is alone, newcomers wait, nested entries do not, and an rwlock inside one
- * takes its exclusive holders in. */
+ * takes its exclusive holders in. Who only tries waits for nobody, and lets writers who wait go first. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -166,12 +166,111 @@ static void shared_holders_of_the_rwlock_do_not_care(void **state)
 	rwlock_drop(&w->in[0]);
 }
 
+static void *close_it(void *arg)
+{
+	struct world *w = arg;
+
+	brlock_close(w->b);
+	atomic_store(&w->closed, true);
+	while (!atomic_load(&w->stop))
+		sched_yield();
+	brlock_open(w->b);
+	return NULL;
+}
+
+static void a_try_finds_it_closed_and_does_not_wait(void **state)
+{
+	struct world *w = *state;
+	pthread_t thread;
+
+	assert_true(brlock_try_enter(w->b));
+	assert_true(brlock_try_enter(w->b)); /* nests */
+	brlock_leave(w->b);
+	assert_int_equal(pthread_create(&thread, NULL, close_it, w), 0);
+	sched_yield();
+	assert_false(atomic_load(&w->closed));
+	brlock_leave(w->b);
+	while (!atomic_load(&w->closed))
+		sched_yield();
+	assert_false(brlock_try_enter(w->b));
+	atomic_store(&w->stop, true);
+	pthread_join(thread, NULL);
+	assert_true(brlock_try_enter(w->b));
+	brlock_leave(w->b);
+}
+
+static void *write_it(void *arg)
+{
+	struct world *w = arg;
+
+	rwlock_take_write(&w->in[0]);
+	atomic_fetch_add(&w->passed, 1);
+	rwlock_drop(&w->in[0]);
+	return NULL;
+}
+
+/* Four threads that hold it by tries, so that it is never free, would keep a writer out for ever (L8). */
+static void *try_on(void *arg)
+{
+	struct world *w = arg;
+
+	while (!atomic_load(&w->stop)) {
+		if (!rwlock_try_read(&w->in[0]))
+			continue;
+		atomic_fetch_add(&w->inside, 1);
+		for (unsigned k = 0; k < 100; k++)
+			sched_yield();
+		rwlock_drop(&w->in[0]);
+	}
+	return NULL;
+}
+
+static void tries_do_not_starve_a_writer(void **state)
+{
+	struct world *w = *state;
+	pthread_t readers[THREADS], writer;
+
+	for (unsigned k = 0; k < THREADS; k++)
+		assert_int_equal(pthread_create(&readers[k], NULL, try_on, w), 0);
+	for (unsigned k = 0; k < 20; k++) {
+		while (atomic_load(&w->inside) < (k + 1) * THREADS)
+			sched_yield();
+		assert_int_equal(pthread_create(&writer, NULL, write_it, w), 0);
+		pthread_join(writer, NULL);
+	}
+	assert_int_equal(atomic_load(&w->passed), 20);
+	atomic_store(&w->stop, true);
+	for (unsigned k = 0; k < THREADS; k++)
+		pthread_join(readers[k], NULL);
+}
+
+static void a_try_fails_while_it_is_held_exclusively(void **state)
+{
+	struct world *w = *state;
+
+	assert_true(rwlock_try_read(&w->in[1]));
+	/* In any order, and twice: nobody waits. */
+	assert_true(rwlock_try_read(&w->in[0]));
+	assert_true(rwlock_try_read(&w->in[1]));
+	rwlock_drop(&w->in[1]);
+	rwlock_drop(&w->in[0]);
+	rwlock_drop(&w->in[1]);
+	rwlock_take_write(&w->in[1]);
+	assert_false(rwlock_try_read(&w->in[1]));
+	rwlock_drop(&w->in[1]);
+	assert_true(rwlock_try_read(&w->in[1]));
+	rwlock_drop(&w->in[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(who_has_it_closed_is_alone, world_new, world_free),
 	    cmocka_unit_test_setup_teardown(closers_take_turns, world_new, world_free),
 	    cmocka_unit_test_setup_teardown(shared_holders_of_the_rwlock_do_not_care, world_new, world_free),
+	    cmocka_unit_test_setup_teardown(a_try_finds_it_closed_and_does_not_wait, world_new, world_free),
+	    cmocka_unit_test_setup_teardown(a_try_fails_while_it_is_held_exclusively, world_new, world_free),
+	    cmocka_unit_test_setup_teardown(tries_do_not_starve_a_writer, world_new, world_free),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The key table: L12 (dead keys), L14 (numbers), F1, F2, and the receipt. */
+/* The key table: L12 (dead keys), L14 (numbers), F1, F2, F16 (faulting keys), and the receipt. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -266,6 +266,95 @@ static void kill_sleeps_for_a_slow_mover(void **state)
 	pthread_join(thread, NULL);
 }
 
+/* --- faulting keys --- */
+
+struct oracle {
+	struct fabric_resolver resolver;
+	unsigned entered, left;
+	uint64_t at, len; /* as asked last */
+	uint64_t give;    /* how long a place is at most */
+	int err;
+	void *mem;
+};
+
+static int oracle_enter(struct fabric_resolver *r, enum fabric_access access, uint64_t at, uint64_t len,
+			struct fabric_place *out)
+{
+	struct oracle *o = container_of(r, struct oracle, resolver);
+
+	o->at = at;
+	o->len = len;
+	if (o->err)
+		return o->err;
+	o->entered++;
+	*out = (struct fabric_place){.mem = o->mem, .len = min_u64(len, o->give)};
+	return 0;
+}
+
+static void oracle_leave(struct fabric_resolver *r, enum fabric_access access)
+{
+	container_of(r, struct oracle, resolver)->left++;
+}
+
+static void a_faulting_key_is_asked_for_every_chunk(void **state)
+{
+	struct oracle o = {.resolver = {oracle_enter, oracle_leave}, .give = 4096, .mem = mem};
+	const struct key_target target = {
+	    .resolver = &o.resolver, .at = 1ull << 40, .len = BYTES, .access = FABRIC_READ | FABRIC_WRITE};
+	struct key_want want = {.owner = &mine, .access = FABRIC_READ, .offset = 100, .len = BYTES - 100};
+	struct fabric_receipt gone;
+	struct key_hold h;
+
+	assert_int_equal(key_make(kt, &mine, &target, &want.number), 0);
+	assert_int_equal(key_enter(kt, &want, &h), 0);
+	assert_int_equal(o.at, (1ull << 40) + 100);
+	assert_int_equal(o.len, FABRIC_CHUNK);
+	assert_ptr_equal(h.mem, mem);
+	assert_int_equal(h.len, 4096);
+	key_leave(&h);
+	assert_int_equal(o.left, 1);
+	/* Nothing there: zeroes, for readers. */
+	o.mem = NULL;
+	assert_int_equal(key_enter(kt, &want, &h), 0);
+	for (unsigned i = 0; i < h.len; i++)
+		assert_int_equal(h.mem[i], 0);
+	key_leave(&h);
+	o.err = -EAGAIN;
+	assert_int_equal(key_enter(kt, &want, &h), -EAGAIN);
+	/* What is refused is refused before anybody is asked, and a look at the key asks nobody. */
+	o.at = 7;
+	want.len = BYTES;
+	assert_int_equal(key_enter(kt, &want, &h), -ERANGE);
+	want.len = 0;
+	assert_int_equal(key_enter(kt, &want, &h), 0);
+	key_leave(&h);
+	want.owner = &other;
+	assert_int_equal(key_enter(kt, &want, &h), -ESTALE);
+	assert_int_equal(o.at, 7);
+	/* A fault leaves nobody inside: killing does not wait. */
+	assert_int_equal(key_kill(kt, &mine, want.number, &gone), 0);
+	assert_int_equal(o.entered, 2);
+	assert_int_equal(o.left, 2);
+}
+
+static void a_faulting_keys_hull_is_by_its_own_offsets(void **state)
+{
+	struct oracle o = {.resolver = {oracle_enter, oracle_leave}, .give = 4096, .mem = mem};
+	const struct key_target target = {
+	    .resolver = &o.resolver, .at = 1ull << 40, .len = BYTES, .access = FABRIC_WRITE};
+	struct key_want want = {.owner = &mine, .access = FABRIC_WRITE, .offset = 8192, .len = 128};
+	struct fabric_receipt gone;
+	struct key_hold h;
+
+	assert_int_equal(key_make(kt, &mine, &target, &want.number), 0);
+	assert_int_equal(key_enter(kt, &want, &h), 0);
+	key_dirty(&h, 128);
+	key_leave(&h);
+	assert_int_equal(key_kill(kt, &mine, want.number, &gone), 0);
+	assert_int_equal(gone.dirty_start, 8192);
+	assert_int_equal(gone.dirty_end, 8192 + 128);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +366,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(table_full_is_told, setup, teardown),
 	    cmocka_unit_test_setup_teardown(kill_waits_for_movers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(kill_sleeps_for_a_slow_mover, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_faulting_key_is_asked_for_every_chunk, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_faulting_keys_hull_is_by_its_own_offsets, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

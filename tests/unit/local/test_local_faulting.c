@@ -313,6 +313,88 @@ static void both_kinds_side_by_side(void **state)
 	world_close(&w);
 }
 
+/* --- where and when a store may be made in place ----------------------------------------------------------------- */
+
+static int store_try(struct world *w, uint64_t off, uint64_t *len)
+{
+	struct fs_chunk c = {0};
+	int err = fs_fault_enter(w->other.handle, LEASE_WRITE, off, BLOCK, &c);
+
+	if (!err)
+		fs_fault_leave(w->other.handle, LEASE_WRITE);
+	*len = c.len;
+	return err;
+}
+
+/*
+ * A block that a clone has given back is ours alone in memory, but on a plain file not before that is durable: bytes
+ * stored in place might reach the disk earlier, and show in the clone after a crash.
+ */
+static void on_a_plain_file_sharing_ends_when_that_is_durable(void **state)
+{
+	char path[64];
+	struct lh_make_options make = {.size = sizeof(make), .pool_size = 64 << 20, .overwrite = true};
+	struct lh_open_options opt = {.size = sizeof(opt)};
+	struct lh_statfs st = {.size = sizeof(st)};
+	struct lh_file *clone;
+	uint64_t len, size;
+	struct world w;
+
+	snprintf(path, sizeof(path), "/var/tmp/leasehold-faulting-%d", (int)getpid());
+	ok(lh_pool_make(path, &make));
+	ok(lh_fs_open(path, &opt, &w.fs));
+	ok(lh_fs_stat(w.fs, &st));
+	if (strcmp(st.pool_class, "msync") != 0) {
+		ok(lh_fs_close(w.fs));
+		unlink(path);
+		skip();
+	}
+	w.file = file_make(w.fs, "/f");
+	write_pattern(w.file, 0, SIZE, 1);
+	other_open(&w.other, w.fs, "/f");
+	w.reader = lease_get(w.file, 0, SIZE, LH_LEASE_READ | LH_LEASE_FAULTING);
+	w.writer = lease_get(w.file, 0, SIZE, LH_LEASE_WRITE | LH_LEASE_FAULTING);
+	assert_int_equal(store_try(&w, 0, &len), 0);
+	clone = file_make(w.fs, "/clone");
+	ok(lh_file_clone_range(clone, 0, w.file, 0, 0));
+	assert_int_equal(store_try(&w, 0, &len), -EAGAIN);
+	ok(lh_file_truncate(clone, 0));
+	assert_int_equal(store_try(&w, 0, &len), -EAGAIN);
+	ok(fs_lease_fault(w.other.handle, &w.other.who, LEASE_WRITE, (struct range){0, BLOCK}, &size));
+	assert_int_equal(store_try(&w, 0, &len), 0);
+	/* The same for what lies behind a cut. */
+	ok(lh_file_truncate(w.file, 100));
+	assert_int_equal(store_try(&w, 50, &len), -EAGAIN);
+	direct_write(&w, 50, 100, 3);
+	ok(lh_lease_commit(w.writer, 50, 100));
+	direct_expect(&w, 50, 100, 3);
+	ok(lh_file_close(clone));
+	world_close(&w);
+	unlink(path);
+}
+
+static void in_place_is_what_nobody_else_can_see(void **state)
+{
+	struct world w;
+	uint64_t len, size;
+
+	world_open(&w);
+	assert_int_equal(store_try(&w, 0, &len), 0);
+	assert_int_equal(len, BLOCK);
+	assert_int_equal(store_try(&w, SIZE, &len), -EAGAIN);
+	ok(fs_lease_fault(w.other.handle, &w.other.who, LEASE_WRITE, (struct range){SIZE, SIZE + BLOCK}, &size));
+	assert_int_equal(size, SIZE);
+	assert_int_equal(store_try(&w, SIZE, &len), 0);
+	/* Preallocated inside the file: a record first. */
+	ok(fs_allocate(w.other.handle, &w.other.who, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK));
+	assert_int_equal(store_try(&w, 0, &len), -EAGAIN);
+	ok(fs_allocate(w.other.handle, &w.other.who, 0, 0, BLOCK));
+	assert_int_equal(store_try(&w, 0, &len), -EAGAIN);
+	ok(fs_lease_fault(w.other.handle, &w.other.who, LEASE_WRITE, (struct range){10, 20}, &size));
+	assert_int_equal(store_try(&w, 0, &len), 0);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +411,8 @@ int main(void)
 	    cmocka_unit_test(a_released_or_revoked_key_is_dead),
 	    cmocka_unit_test(an_unlinked_file_lives_on),
 	    cmocka_unit_test(both_kinds_side_by_side),
+	    cmocka_unit_test(in_place_is_what_nobody_else_can_see),
+	    cmocka_unit_test(on_a_plain_file_sharing_ends_when_that_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
