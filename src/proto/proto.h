@@ -289,7 +289,7 @@ struct proto_hello {
 	uint64_t features;  /* that the client knows */
 	uint32_t flags;     /* PROTO_HELLO_* */
 	int32_t pid;        /* for listings; on unix sockets the kernel's word counts */
-	uint8_t client[16]; /* of this client for as long as it lives, random: reclaims EXCLUSIVE leases (P58) */
+	uint8_t client[16]; /* of this client for as long as it lives, random: reclaims EXCLUSIVE leases (P60) */
 	struct proto_str host;
 };
 struct proto_welcome {
