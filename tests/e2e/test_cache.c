@@ -105,6 +105,64 @@ static void small_files_have_no_leases(void **state)
 	assert_ok(lh_fs_close(fs));
 }
 
+/* L32: windows and runs of a session are bounded, whatever it reads: the least recently used go. */
+static void memory_is_bounded(void **state)
+{
+	enum { FILES = 300, MOST = 256, PUNCHED = 200 };
+	struct lh_fs *fs = rig_open(&rig);
+	struct lh_file *files[FILES], *file;
+	char path[32];
+
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(path, sizeof(path), "/many%u", i);
+		files[i] = rig_reopen(fs, path, O_RDWR | O_CREAT);
+		assert_ok(lh_file_allocate(files[i], 0, 512 * KIB, false));
+		assert_int_equal(read_all(files[i], 128 * KIB), 512 * KIB);
+	}
+	usleep(100000);
+	assert_in_range(rig_stats(fs).leases, MOST / 2, MOST);
+	assert_int_equal(read_all(files[0], 128 * KIB), 512 * KIB);
+	for (unsigned i = 0; i < FILES; i++)
+		assert_ok(lh_file_close(files[i]));
+	assert_int_equal(rig_stats(fs).leases, 0);
+	/* Every second block is a hole: 16,384 runs a window. Three windows are as much as is kept. */
+	file = rig_file(fs, "/holes", 8 * MIB, 3);
+	for (uint64_t off = 0; off < 8 * MIB; off += 2 * BLOCK)
+		assert_ok(lh_file_punch(file, off, BLOCK));
+	for (uint64_t off = 8 * MIB; off < PUNCHED * MIB; off += 8 * MIB)
+		assert_ok(lh_file_clone_range(file, off, file, 0, 8 * MIB));
+	assert_int_equal(read_all(file, MIB), PUNCHED * MIB);
+	usleep(300000);
+	assert_in_range(rig_stats(fs).leases, 1, 3);
+	assert_ok(lh_file_close(file));
+	assert_ok(lh_path_unlink(fs, "/holes"));
+	assert_ok(lh_fs_close(fs));
+}
+
+/* L18, L32: over a limit of pinned bytes reads go on as calls, unseen; and what the cache holds is the application's if
+ * it wants it. */
+static void a_limit_is_not_seen(void **state)
+{
+	struct lh_limit limit = {
+	    .size = sizeof(limit), .kind = LH_LIMIT_PINS, .id = geteuid(), .bytes = 4 * MIB, .inodes = 1000};
+	struct lh_fs *fs = rig_open(&rig);
+	struct lh_file *file = rig_file(fs, "/limited", 16 * MIB, 18);
+	struct lh_lease *lease;
+
+	assert_ok(lh_fs_limit_set(fs, NULL, &limit));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(read_all(file, 128 * KIB), 16 * MIB);
+		usleep(20000);
+	}
+	assert_true(rig_stats(fs).pinned_bytes <= 4 * MIB);
+	lease = rig_lease(file, 8 * MIB, 4 * MIB, LH_LEASE_READ);
+	rig_read_same(lease, 4 * MIB, 18, 8 * MIB);
+	assert_ok(lh_lease_release(lease));
+	assert_ok(lh_fs_limit_clear(fs, &limit));
+	assert_ok(lh_file_close(file));
+	assert_ok(lh_fs_close(fs));
+}
+
 /* Reads it until its leases are there. */
 static void warm(struct lh_fs *fs, struct lh_file *file, uint64_t size)
 {
@@ -331,7 +389,7 @@ static void change(struct lh_fs *fs, struct lh_file *file, struct lh_file *clone
 static void no_read_is_stale(void **state)
 {
 	unsigned seed = getenv("SEED") ? (unsigned)strtoul(getenv("SEED"), NULL, 0) : (unsigned)getpid();
-	unsigned rounds = getenv("ROUNDS") ? (unsigned)strtoul(getenv("ROUNDS"), NULL, 0) : 1500;
+	unsigned rounds = getenv("ROUNDS") ? (unsigned)strtoul(getenv("ROUNDS"), NULL, 0) : 1000;
 	struct lh_fs *own = rig_open(&rig), *other = rig_open(&rig), *third = rig_open(&rig);
 	struct lh_file *file = rig_reopen(own, "/hammer", O_RDWR | O_CREAT);
 	struct lh_file *clone = rig_reopen(own, "/clone", O_RDWR | O_CREAT);
@@ -381,6 +439,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_stream_asks_once_per_window),
 	    cmocka_unit_test(small_files_have_no_leases),
+	    cmocka_unit_test(memory_is_bounded),
+	    cmocka_unit_test(a_limit_is_not_seen),
 	    cmocka_unit_test(the_end_is_where_it_is),
 	    cmocka_unit_test(no_read_is_stale),
 	};
