@@ -207,7 +207,10 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end, bool ins
 		return 0;
 	do {
 		gap->dropped = false;
-		err = off > i->attr.size ? store_gap(gap, off) : 0;
+		err = 0;
+		/* What a cut has left in the last block is no direct writer's: he would have had it zeroed first. */
+		if (off > i->attr.size || (i->tail_stale && end > i->attr.size))
+			err = store_gap(gap, max_u64(off, i->attr.size));
 	} while (!err && gap->dropped);
 	if (err)
 		return err;

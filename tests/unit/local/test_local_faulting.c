@@ -326,6 +326,25 @@ static int store_try(struct world *w, uint64_t off, uint64_t *len)
 	return err;
 }
 
+/* The end of the file is cut, the bytes before it are written in place, and a commit says that there is more. */
+static void no_old_bytes_by_a_commit(struct world *w)
+{
+	struct lh_file *file = file_make(w->fs, "/tail");
+	struct lh_lease *writer;
+	uint8_t buf[BLOCK] = {7};
+
+	write_pattern(file, 0, BLOCK, 1);
+	writer = lease_get(file, 0, BLOCK, LH_LEASE_WRITE | LH_LEASE_FAULTING);
+	ok(lh_file_truncate(file, 1000));
+	assert_int_equal(lh_lease_write(writer, buf, 500, 500), 500);
+	ok(lh_lease_commit(writer, 500, 2000));
+	assert_int_equal(lh_file_read(file, buf, BLOCK, 0), 2500);
+	for (unsigned i = 1000; i < 2500; i++)
+		assert_int_equal(buf[i], 0);
+	ok(lh_lease_release(writer));
+	ok(lh_file_close(file));
+}
+
 /*
  * A block that a clone has given back is ours alone in memory, but on a plain file not before that is durable: bytes
  * stored in place might reach the disk earlier, and show in the clone after a crash.
@@ -368,6 +387,7 @@ static void on_a_plain_file_sharing_ends_when_that_is_durable(void **state)
 	direct_write(&w, 50, 100, 3);
 	ok(lh_lease_commit(w.writer, 50, 100));
 	direct_expect(&w, 50, 100, 3);
+	no_old_bytes_by_a_commit(&w);
 	ok(lh_file_close(clone));
 	world_close(&w);
 	unlink(path);
