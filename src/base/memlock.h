@@ -8,8 +8,8 @@
 
 /*
  * In bytes, of the process `pid` whose effective uid is `uid`; pid 0: this one. UINT64_MAX: no limit (root,
- * CAP_IPC_LOCK, or unlimited); never 0. Where the system does not tell (another user's process and no privilege), what
- * this process may: the smaller of the two would need the same answer.
+ * CAP_IPC_LOCK, or unlimited); never 0. Where the system does not tell, what this
+ * process may.
  */
 uint64_t memlock_of(pid_t pid, uint32_t uid);
 

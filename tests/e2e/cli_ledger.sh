@@ -19,7 +19,7 @@ hold() {
 	"$@" "$HOLD_LEASE" "${AT:-$UNIX}" "$path" "$mode" <"$T/in.$name" >"$T/held.$name" 2>"$T/err.$name" &
 	HOLDER=$!
 	SERVERS+=("$HOLDER")
-	exec 9>"$T/in.$name"
+	exec {FD}>"$T/in.$name"
 	for _ in $(seq 600); do
 		grep -q '^holding' "$T/held.$name" && break
 		kill -0 "$HOLDER" 2>/dev/null || return 1
@@ -32,9 +32,9 @@ hold() {
 hold one /data read
 ONE=$LEASE
 PID=$HOLDER
-exec 8>&9
+FD_ONE=$FD
 hold two /other write
-TWO=$LEASE
+TWO=$LEASE FD_TWO=$FD
 
 # Leases, by every condition.
 runs 0 "$LH" leases
@@ -70,9 +70,9 @@ runs 0 "$LH" pins --by file
 runs 2 "$LH" pins --by nothing
 says 'uid, session or file'
 
-# Sessions: the two and this one.
+# Sessions: the server's own, the two, and this one.
 runs 0 "$LH" sessions --json
-json "len(j) == 3 and all(x['state'] == 'open' for x in j)"
+json "len(j) == 4 and all(x['state'] == 'open' for x in j)"
 json "[x['pinned_bytes'] for x in j if x['number'] == $SESSION] == [65536]"
 runs 0 "$LH" sessions --session "$SESSION"
 shows "^ *$SESSION +open "
@@ -128,7 +128,7 @@ runs 0 "$LH" audit --file /data
 shows 'no lease'
 
 # Limits are the pool's: they are there after a restart, and go when they are cleared.
-exec 8>&- 9>&-
+exec {FD_TWO}>&- {FD_ONE}>&-
 wait "$PID" "$HOLDER" || true
 kill "$SERVER"
 wait "$SERVER" || fail "the server ended with $?"
@@ -159,11 +159,13 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null && command -v prlimit >
 	json "len(j) == 1 and j[0]['uid'] == 65534"
 	runs 0 "${user[@]}" --memlock=16384:16384 "$LH" -p "$AT" sessions --json
 	json "all(x['uid'] == 65534 for x in j)"
-	runs 0 "${user[@]}" --memlock=16384:16384 "$LH" -p "$AT" get /free - >/dev/null || true
+	install -d -o 65534 "$T/home"
+	runs 0 "${user[@]}" --memlock=16384:16384 "$LH" -p "$AT" get /free "$T/home/free"
+	cmp "$T/data" "$T/home/free"
 	runs 1 "${user[@]}" --memlock=16384:16384 "$LH" -p "$AT" revoke --lease "$LEASE"
 	says 'root'
 	runs 1 "${user[@]}" --memlock=16384:16384 "$LH" -p "$AT" limit set --pins --uid 65534 --bytes none
 	runs 0 "$LH" -p "$AT" revoke --uid 65534
 	shows '^1 leases revoked'
-	exec 9>&-
+	exec {FD}>&-
 fi
