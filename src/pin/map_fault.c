@@ -18,7 +18,8 @@
 #include "base/log.h"
 #include "pin/map.h"
 
-#define RETRY_NS 200000L /* a session that does not wait (lh_fs_set_nowait) */
+#define SMALL_TRIES 16u     /* from then on one page will do */
+#define RETRY_NS    200000L /* a session that does not wait (lh_fs_set_nowait) */
 
 /* --- who works where --- */
 
@@ -50,24 +51,34 @@ void window_end(struct worker *w)
 	cond_wake_all(&maps.change);
 }
 
-/* The oldest patch of a window where nobody works goes. */
-static void make_room(void)
+/*
+ * The oldest patch of a window where nobody works, or only the caller, goes when there are too many, or when there must
+ * be fewer.
+ */
+static void make_room(const struct mapping *m, uint64_t page, bool must)
 {
-	struct worker w;
+	struct worker w = {0};
 	struct patch *p;
+	bool mine = false;
 
 	lock_take(&maps.lock);
 	TAILQ_FOREACH (p, &maps.age, in_age) {
-		if (!window_busy(p->mapping, round_down_u64(p->range.start, MAP_WINDOW)))
+		uint64_t window = round_down_u64(p->range.start, MAP_WINDOW);
+
+		mine = p->mapping == m && window == round_down_u64(page, MAP_WINDOW);
+		if (mine || !window_busy(p->mapping, window))
 			break;
 	}
-	if (!p || maps.patches < PATCHES_MAX) {
+	if (!p || (!must && maps.patches < PATCHES_MAX)) {
 		lock_drop(&maps.lock);
 		return;
 	}
-	window_begin(&w, p->mapping, p->range.start);
+	if (!mine)
+		window_begin(&w, p->mapping, p->range.start);
 	lock_drop(&maps.lock);
 	patch_drop(p);
+	if (mine)
+		return;
 	lock_take(&maps.lock);
 	window_end(&w);
 	lock_drop(&maps.lock);
@@ -232,8 +243,27 @@ static int file_size(const struct mapping *m, uint64_t *size)
 	return err;
 }
 
+/*
+ * What a failed pin means for the fault: 1 look again, or the error. Over a limit of pinned bytes (L18) other patches
+ * of this process make room, as pages of a program that has little memory do.
+ */
+static int pin_failed(const struct mapping *m, uint64_t page, int err, unsigned tries)
+{
+	if (err == -EAGAIN || err == -EWOULDBLOCK || err == -EINTR) {
+		nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
+		return 1;
+	}
+	if (err == -ENODATA)
+		return 1; /* cut meanwhile */
+	if ((err != -ENOMEM && err != -EDQUOT) || tries + 1 >= FAULT_TRIES_MAX)
+		return err;
+	for (unsigned k = 0; k <= tries; k++)
+		make_room(m, page, true);
+	return 1;
+}
+
 /* 0: it is there. 1: look again. */
-static int fault_try(struct mapping *m, uint64_t page, bool write)
+static int fault_try(struct mapping *m, uint64_t page, bool write, unsigned tries)
 {
 	struct range r;
 	struct patch *p;
@@ -250,16 +280,12 @@ static int fault_try(struct mapping *m, uint64_t page, bool write)
 	err = target_find(m, page, write, size, &r);
 	if (err)
 		return err;
-	make_room();
+	if (tries > SMALL_TRIES && !m->huge)
+		r = (struct range){page, page + MAP_PAGE};
+	make_room(m, page, false);
 	err = patch_get(m, r, write);
-	if (err == -EAGAIN || err == -EWOULDBLOCK) {
-		nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
-		return 1;
-	}
-	if (err == -ENODATA)
-		return 1; /* cut meanwhile */
 	if (err)
-		return err;
+		return pin_failed(m, page, err, tries);
 	err = file_size(m, &size);
 	lock_take(&maps.lock);
 	p = patch_find(m, page);
@@ -282,7 +308,7 @@ static int fault_in(struct mapping *m, uint64_t page, enum map_access how)
 	int err = 1;
 
 	for (unsigned k = 0; k < FAULT_TRIES_MAX && err > 0; k++)
-		err = m->dead ? -EIO : fault_try(m, page, how == MAP_WRITE);
+		err = m->dead ? -EIO : fault_try(m, page, how == MAP_WRITE, k);
 	if (err >= 0)
 		return 0; /* also when it is taken away again and again: the thread faults anew, and hears signals
 			     between */

@@ -273,6 +273,29 @@ static void test_system(void **state)
 	ok(lh_fs_close(fs));
 }
 
+/* L18: a user with few pinned bytes can use a large mapping; older pages make room. */
+static void test_limit(void **state)
+{
+	struct lh_fs *fs = start();
+	struct lh_file *file = file_make(fs, "/a");
+	struct lh_limit limit = {.size = sizeof(limit), .kind = LH_LIMIT_PINS, .id = geteuid(), .bytes = 16 * BLOCK};
+	void *addr;
+
+	(void)state;
+	write_pattern(file, 0, 256 * BLOCK, 1);
+	limit.inodes = UINT64_MAX;
+	ok(lh_fs_limit_set(fs, NULL, &limit));
+	ok(lh_map(file, 0, 256 * BLOCK, PROT_READ | PROT_WRITE, &addr));
+	assert_true(is_pattern(addr, 0, 256 * BLOCK, 1));
+	for (unsigned k = 0; k < 256; k++)
+		((uint8_t *)addr)[k * BLOCK] = 1;
+	for (unsigned k = 0; k < 256; k++)
+		assert_int_equal(((volatile uint8_t *)addr)[k * BLOCK], 1);
+	ok(lh_unmap(addr));
+	ok(lh_file_close(file));
+	ok(lh_fs_close(fs));
+}
+
 /* What cannot be right. Faults that are none of ours go where they went before. */
 static void test_refused(void **state)
 {
@@ -316,7 +339,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_read_write), cmocka_unit_test(test_moves),     cmocka_unit_test(test_end),
 	    cmocka_unit_test(test_holes),      cmocka_unit_test(test_own_calls), cmocka_unit_test(test_system),
-	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_refused),    cmocka_unit_test(test_limit),
 	};
 
 #if !BUSGUARD_WORKS
