@@ -263,7 +263,8 @@ int fs_sync(struct fs_handle *h, bool data_only);
  * ranges are apart. */
 int fs_clone_range(struct fs_handle *dst, uint64_t dst_off, struct fs_handle *src, uint64_t src_off, uint64_t len,
 		   const struct fs_caller *who);
-/* Moves the blocks of the range to new places, content unchanged. *moved_blocks may be NULL. */
+/* Moves the blocks of the range to new places, content unchanged. *moved_blocks may be NULL. For handles open for
+ * writing, the owner and root (-EBADF). */
 int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, uint64_t *moved_blocks);
 
 /* FIDEDUPERANGE: shares the blocks if both ranges have the same bytes, compared with both locked. 0: shared; 1: the
@@ -372,6 +373,11 @@ int fs_open_ino(struct fs *fs, const struct fs_caller *who, uint64_t ino, int64_
 int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len);
 /* The same without what lies beyond the end of file: the size stays. */
 int fs_commit_inside(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len);
+/*
+ * The same; the size grows no further than there are blocks for direct writers. For who commits what it wrote, and may
+ * not have heard that it was cut off since (a faulting holder).
+ */
+int fs_commit_written(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len);
 /* The memory of a run that place() was given, for exposing it. Writable view; len must be inside the run. */
 void *fs_run_window(struct fs *fs, const struct fs_run *run);
 /* Flushes bytes that a device wrote (a receipt's dirty hull) without any lock; for drain callbacks. */

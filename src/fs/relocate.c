@@ -35,6 +35,16 @@ static int move_range(struct move *m, const struct gate_need *whole, uint64_t *m
 	return err;
 }
 
+/* Under INODE. It takes leases of others, EXCLUSIVE ones too. */
+static int may_move(const struct fs_handle *h, const struct fs_caller *who, const char *what)
+{
+	int err = inode_stale(h->inode);
+
+	if (err || h->writable || who->cred.uid == 0 || who->cred.uid == h->inode->attr.uid)
+		return err;
+	return fail(-EBADF, "%s needs a handle that is open for writing, the owner or root", what);
+}
+
 int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, uint64_t *moved_blocks)
 {
 	struct inode *i = h->inode;
@@ -48,6 +58,11 @@ int fs_relocate(struct fs_handle *h, const struct fs_caller *who, uint64_t off, 
 		return i->type == DT_DIR ? -EISDIR : -EINVAL;
 	if (h->fs->read_only)
 		return -EROFS;
+	rwlock_take_read(&i->lock);
+	err = may_move(h, who, "relocate");
+	rwlock_drop(&i->lock);
+	if (err)
+		return err;
 	if (add_overflows(off, len, &end_byte) || end_byte > FS_SIZE_MAX)
 		end_byte = FS_SIZE_MAX;
 	m.end = block_up(end_byte);
@@ -159,10 +174,7 @@ int fs_defragment(struct fs_handle *h, const struct fs_caller *who, uint64_t *be
 	if (h->fs->read_only)
 		return -EROFS;
 	rwlock_take_read(&i->lock);
-	if (!h->writable && who->cred.uid != 0 && who->cred.uid != i->attr.uid)
-		err = fail(-EBADF, "defragment needs a handle that is open for writing, the owner or root");
-	if (!err)
-		err = inode_stale(i);
+	err = may_move(h, who, "defragment");
 	pieces = count_pieces(i, &blocks);
 	rwlock_drop(&i->lock);
 	if (err)

@@ -652,6 +652,7 @@ static void l22_exclusive_is_for_the_owner_and_root(void **state)
 	struct fs_setattr own = {.mask = FS_SET_UID | FS_SET_MODE, .uid = 1000, .mode = 0666};
 	struct fs_lease_args args = {
 	    .range = {0, BLK}, .mode = LEASE_READ, .handle_number = 7, .exclusive = true, .max_age_ns = NS_PER_SEC};
+	struct fs_handle *reader;
 	struct holder h;
 	struct fx x;
 
@@ -668,8 +669,12 @@ static void l22_exclusive_is_for_the_owner_and_root(void **state)
 	assert_non_null(strstr(fail_text(), "EXCLUSIVE"));
 	assert_int_equal(open_trunc(&x, &h.who), -EDEADLK);
 	assert_non_null(strstr(fail_text(), "your own"));
-	/* Relocation for failing memory, and the administrator. */
-	h.who.deadline_ns = LEASE_DEADLINE_NOW;
+	/* Relocation takes it: so not everybody may relocate. Then the administrator. */
+	assert_int_equal(fs_open(r->fs, &r->other, "/f", O_RDONLY, 0, &reader), 0);
+	assert_int_equal(fs_relocate(reader, &r->other, 0, BLK, NULL), -EBADF);
+	assert_int_equal(fs_defragment(reader, &r->other, NULL, NULL), -EBADF);
+	assert_int_equal(fs_relocate(reader, &r->user, BLK, BLK, NULL), 0);
+	fs_close(reader, NULL, 0);
 	assert_int_equal(lease_revoke(fs_arbiter(r->fs), h.lease.lease, 0, 0, UINT32_MAX, "test"), 1);
 	assert_int_equal(open_trunc(&x, &x.me.who), 0);
 	holder_close(&h);
