@@ -69,6 +69,7 @@ struct out_buf {
 };
 
 /* A request on its way through a worker. */
+struct share;
 struct job {
 	struct job *next;
 	struct session *session;
@@ -76,6 +77,7 @@ struct job {
 	struct proto_header header;
 	uint8_t *message; /* header and body; owned */
 	bool limited;     /* counts in session->running */
+	struct share *share; /* workers.c: in whose it counts; NULL: in nobody's */
 };
 
 struct listener {

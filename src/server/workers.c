@@ -2,7 +2,10 @@
 /*
  * Threads for requests that may wait. A queue in order of arrival; a thread is made when a job finds nobody idle, up to
  * a limit, and goes after some idle time. One session has at most `limit` jobs here at once, the rest waits in the
- * session, so that a session whose requests all wait for breaks does not take every thread (L19).
+ * session, so that a session whose requests all wait for breaks does not take every thread (L19). Nor do many sessions
+ * of one user: half of the threads are for whoever comes first, of the other half a user gets an eighth of all, so that
+ * a user who has filled the first half leaves room for others. What is above waits in the user's share, and shares are
+ * served in turn.
  *
  * Whoever waits here waits for leases, and leases are given back outside of here: so a full house always empties.
  */
@@ -18,6 +21,17 @@
 #define WORKER_STACK   (1u << 20)
 #define WORKER_IDLE_NS (10 * NS_PER_SEC)
 
+/* Of one uid that has limited jobs here. */
+struct share {
+	struct share *chain;
+	struct share *next; /* in turn; while jobs wait */
+	uint32_t uid;
+	unsigned placed;          /* jobs queued or running */
+	struct job *head, **tail; /* waiting */
+};
+
+#define SHARE_CHAINS 256u
+
 struct workers {
 	struct lock lock; /* SESSION */
 	struct cond work; /* a job, or stopping */
@@ -25,6 +39,9 @@ struct workers {
 	struct job *head, **tail;
 	unsigned threads, idle, threads_max;
 	unsigned queued;
+	unsigned placed; /* limited jobs queued or running */
+	struct share *shares[SHARE_CHAINS];
+	struct share *turn, **turn_tail;
 	bool stopping;
 };
 
@@ -35,6 +52,8 @@ static void queue_add(struct workers *w, struct job *job)
 	w->tail = &job->next;
 	w->queued++;
 }
+
+static int thread_add(struct workers *w);
 
 static struct job *queue_take(struct workers *w)
 {
@@ -47,24 +66,147 @@ static struct job *queue_take(struct workers *w)
 	return job;
 }
 
-/* The session has one job less here: its next one, if any, joins the queue. */
-static void session_next(struct workers *w, struct session *s)
+/* --- shares of users ------------------------------------------------------------------------------------------------
+ */
+
+static struct share **share_chain(struct workers *w, uint32_t uid)
+{
+	return &w->shares[(uid * 2654435761u) >> 24];
+}
+
+/* Makes it when there is none. NULL: no memory, then nobody is counted. */
+static struct share *share_get(struct workers *w, uint32_t uid)
+{
+	struct share **chain = share_chain(w, uid);
+	struct share *u = *chain;
+
+	while (u && u->uid != uid)
+		u = u->chain;
+	if (u)
+		return u;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return NULL;
+	u->uid = uid;
+	u->tail = &u->head;
+	u->chain = *chain;
+	*chain = u;
+	return u;
+}
+
+static void share_put(struct workers *w, struct share *u)
+{
+	struct share **at = share_chain(w, u->uid);
+
+	if (u->placed || u->head)
+		return;
+	while (*at != u)
+		at = &(*at)->chain;
+	*at = u->chain;
+	free(u);
+}
+
+static bool may_place(const struct workers *w, const struct share *u)
+{
+	return w->placed < w->threads_max / 2 || u->placed < max_u64(w->threads_max / 8, 1);
+}
+
+static void place(struct workers *w, struct share *u, struct job *job)
+{
+	if (u) {
+		u->placed++;
+		w->placed++;
+	}
+	job->share = u;
+	queue_add(w, job);
+}
+
+static void turn_add(struct workers *w, struct share *u)
+{
+	u->next = NULL;
+	*w->turn_tail = u;
+	w->turn_tail = &u->next;
+}
+
+static struct share *turn_take(struct workers *w)
+{
+	struct share *u = w->turn;
+
+	w->turn = u->next;
+	if (!w->turn)
+		w->turn_tail = &w->turn;
+	return u;
+}
+
+/* u NULL: nobody is counted. */
+static bool must_wait(const struct workers *w, const struct share *u)
+{
+	return u && (u->head || !may_place(w, u));
+}
+
+/* To the queue, or behind the others of its user. */
+static void place_or_wait(struct workers *w, struct share *u, struct job *job)
+{
+	if (!must_wait(w, u)) {
+		place(w, u, job);
+		return;
+	}
+	if (!u->head)
+		turn_add(w, u);
+	job->next = NULL;
+	*u->tail = job;
+	u->tail = &job->next;
+}
+
+/* There is room for one more of somebody: every user who waits is looked at once. */
+static void shares_next(struct workers *w)
+{
+	struct share *last = NULL;
+
+	for (struct share *u = w->turn; u; u = u->next)
+		last = u;
+	for (bool more = last != NULL; more;) {
+		struct share *u = turn_take(w);
+		struct job *job = u->head;
+
+		more = u != last;
+		if (may_place(w, u)) {
+			u->head = job->next;
+			if (!u->head)
+				u->tail = &u->head;
+			place(w, u, job);
+		}
+		if (u->head)
+			turn_add(w, u);
+	}
+}
+
+/* A limited job is done: its session's next one, if any, may join, and whoever waited for his share. */
+static void job_done(struct workers *w, struct session *s, struct share *u)
 {
 	struct job *next = s->waiting_head;
 
+	if (u) {
+		u->placed--;
+		w->placed--;
+	}
 	s->running--;
-	if (!next)
-		return;
-	s->waiting_head = next->next;
-	if (!s->waiting_head)
-		s->waiting_tail = &s->waiting_head;
-	s->running++;
-	queue_add(w, next);
+	if (next) {
+		s->waiting_head = next->next;
+		if (!s->waiting_head)
+			s->waiting_tail = &s->waiting_head;
+		s->running++;
+		place_or_wait(w, share_get(w, s->cred.uid), next);
+	}
+	shares_next(w);
+	if (u)
+		share_put(w, u);
 }
 
 static void worker_run(struct workers *w, struct job *job)
 {
 	struct session *s = job->limited ? job->session : NULL;
+	struct share *u = job->share; /* running the job frees it */
 
 	if (s)
 		session_get(s);
@@ -73,7 +215,12 @@ static void worker_run(struct workers *w, struct job *job)
 	lock_take(&w->lock);
 	if (!s)
 		return;
-	session_next(w, s);
+	job_done(w, s, u);
+	/* This thread takes one of what was placed; the rest needs others. */
+	if (w->queued > w->idle + 1 && w->threads < w->threads_max)
+		(void)thread_add(w);
+	if (w->queued > 1)
+		cond_wake_all(&w->work);
 	lock_drop(&w->lock);
 	session_put(s);
 	lock_take(&w->lock);
@@ -133,6 +280,7 @@ int workers_new(unsigned threads_max, struct workers **out)
 	cond_init(&w->work);
 	cond_init(&w->left);
 	w->tail = &w->head;
+	w->turn_tail = &w->turn;
 	w->threads_max = threads_max;
 	*out = w;
 	return 0;
@@ -157,9 +305,11 @@ void workers_free(struct workers *w)
 int workers_submit(struct workers *w, struct job *job, unsigned limit)
 {
 	struct session *s = job->session;
+	struct share *u;
 	int err = 0;
 
 	job->limited = limit != 0;
+	job->share = NULL;
 	job->next = NULL;
 	lock_take(&w->lock);
 	if (limit && s->running >= limit) {
@@ -168,15 +318,17 @@ int workers_submit(struct workers *w, struct job *job, unsigned limit)
 		lock_drop(&w->lock);
 		return 0;
 	}
-	if (w->idle <= w->queued && w->threads < w->threads_max)
+	u = limit ? share_get(w, s->cred.uid) : NULL;
+	if (!must_wait(w, u) && w->idle <= w->queued && w->threads < w->threads_max)
 		err = thread_add(w);
 	if (w->threads) {
 		err = 0;
-		if (limit)
-			s->running++;
-		queue_add(w, job);
+		s->running += job->limited;
+		place_or_wait(w, u, job);
 		/* One job, one thread: waking them all would cost more than most jobs. */
 		pthread_cond_signal(&w->work.cond);
+	} else if (u) {
+		share_put(w, u);
 	}
 	lock_drop(&w->lock);
 	return err ? -ENOMEM : 0;
