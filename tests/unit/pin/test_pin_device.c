@@ -240,6 +240,7 @@ static void test_refused(void **state)
 	ok(lh_pin_get(file, 0, BLOCK, &reader, &kind, &d, &pin));
 	ok(lh_fs_leases(fs, NULL, see, &seen));
 	assert_int_equal(seen.leases, 1);
+	assert_string_equal(seen.pin, "notes");
 	ok(lh_pin_release(pin));
 	ok(lh_pin_release(NULL));
 	assert_int_equal(d.gone, 1);
@@ -248,13 +249,92 @@ static void test_refused(void **state)
 	ok(lh_fs_close(fs));
 }
 
+/* A server's files are not for devices of its clients. */
+static void test_remote(void **state)
+{
+	struct lh_fs *fs = mem_open();
+	struct lh_file *file;
+	struct lh_server *server;
+	struct lh_fs *remote;
+	struct device d;
+	struct lh_pin *pin;
+	char address[64];
+	void *addr;
+
+	(void)state;
+	start(&d);
+	snprintf(address, sizeof(address), "unix:/tmp/lh-pin-%d.sock", getpid());
+	ok(lh_server_start(fs, address, NULL, &server));
+	ok(lh_fs_open(address, NULL, &remote));
+	file = file_make(remote, "/a");
+	write_pattern(file, 0, BLOCK, 1);
+	refused(-EOPNOTSUPP, lh_pin_get(file, 0, BLOCK, &reader, &kind, &d, &pin));
+	refused(-EOPNOTSUPP, lh_map(file, 0, BLOCK, PROT_READ, &addr));
+	ok(lh_file_commit(file, 0, BLOCK));
+	assert_ptr_equal(lh_file_fs(file), remote);
+	ok(lh_file_close(file));
+	ok(lh_fs_close(remote));
+	lh_server_stop(server);
+	ok(lh_fs_close(fs));
+}
+
+/* L7, L20: a device that is slow to let go holds up who needs the blocks, and nobody else; and it is asked once. */
+static void *slow_relocate(void *arg)
+{
+	struct stranger *s = arg;
+
+	ok(fs_relocate(s->handle, &s->who, 0, 4 * BLOCK, NULL));
+	return NULL;
+}
+
+static void on_slow_detach(void *ctx, uint64_t off, uint64_t len, struct lh_pin_receipt *out)
+{
+	usleep(200000);
+	on_detach(ctx, off, len, out);
+}
+
+static void test_slow(void **state)
+{
+	struct lh_fs *fs = mem_open();
+	struct lh_file *file = file_make(fs, "/a");
+	struct lh_file *other = file_make(fs, "/b");
+	struct lh_pin_device slow = kind;
+	struct stranger s;
+	struct device d;
+	struct lh_pin *pin;
+	pthread_t thread;
+	uint64_t began;
+
+	(void)state;
+	slow.detach = on_slow_detach;
+	write_pattern(file, 0, 8 * BLOCK, 1);
+	write_pattern(other, 0, 8 * BLOCK, 2);
+	stranger_open(&s, fs, "/a");
+	start(&d);
+	ok(lh_pin_get(file, 0, 8 * BLOCK, &reader, &slow, &d, &pin));
+	began = clock_now_ns();
+	pthread_create(&thread, NULL, slow_relocate, &s);
+	usleep(20000);
+	assert_true(lh_file_relocate(other, 0, 8 * BLOCK) > 0);
+	assert_true(clock_now_ns() - began < 190000000u);
+	pthread_join(thread, NULL);
+	assert_true(clock_now_ns() - began >= 200000000u);
+	assert_int_equal(d.detaches, 1);
+	assert_int_equal(attached(&d), 4);
+	ok(lh_pin_fault(pin, 0, 8 * BLOCK));
+	assert_true(shows(&d, 0, 8, 1));
+	ok(lh_pin_release(pin));
+	stranger_close(&s);
+	ok(lh_file_close(other));
+	ok(lh_file_close(file));
+	ok(lh_fs_close(fs));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_stranger),
-	    cmocka_unit_test(test_own),
-	    cmocka_unit_test(test_close),
-	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_stranger), cmocka_unit_test(test_own),    cmocka_unit_test(test_close),
+	    cmocka_unit_test(test_refused),  cmocka_unit_test(test_remote), cmocka_unit_test(test_slow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -334,12 +334,96 @@ static void test_refused(void **state)
 	ok(lh_fs_close(fs));
 }
 
-int main(void)
+/* A file in more pieces than a process has areas of memory: the oldest make room. */
+static void test_many(void **state)
+{
+	enum { COUNT = 40000 };
+	struct lh_map_stat st = {.size = sizeof(st)};
+	struct lh_file *file;
+	struct lh_fs *fs;
+	volatile uint8_t *p;
+	uint8_t byte;
+	void *addr;
+
+	(void)state;
+	ok(lh_fs_open("mem:256M", NULL, &fs));
+	file = file_make(fs, "/a");
+	ok(lh_file_truncate(file, (uint64_t)COUNT * BLOCK));
+	for (uint64_t k = 0; k < COUNT; k += 2) {
+		byte = (uint8_t)(k / 2 + 1);
+		assert_int_equal(lh_file_write(file, &byte, 1, k * BLOCK), 1);
+	}
+	ok(lh_map(file, 0, (uint64_t)COUNT * BLOCK, PROT_READ, &addr));
+	p = addr;
+	for (uint64_t k = 0; k < COUNT; k++)
+		assert_int_equal(p[k * BLOCK], k % 2 ? 0 : (uint8_t)(k / 2 + 1));
+	ok(lh_map_stat(&st));
+	assert_true(st.pieces > 1000 && st.pieces <= 16384);
+	assert_int_equal(p[0], 1);
+	ok(lh_unmap(addr));
+	ok(lh_map_stat(&st));
+	assert_int_equal(st.pieces, 0);
+	ok(lh_file_close(file));
+	ok(lh_fs_close(fs));
+}
+
+/* --- a process that ends in the middle --- */
+
+#define CRASH_BLOCKS 32u
+
+static int crash_child(const char *pool)
+{
+	struct lh_file *file;
+	struct lh_fs *fs;
+	uint8_t *p;
+	void *addr;
+
+	if (lh_fs_open(pool, NULL, &fs) || lh_file_open(fs, "/a", O_RDWR | O_CREAT, 0644, &file) ||
+	    lh_file_truncate(file, CRASH_BLOCKS * BLOCK) || lh_file_sync(file) ||
+	    lh_map(file, 0, CRASH_BLOCKS * BLOCK, PROT_READ | PROT_WRITE, &addr))
+		return 1;
+	p = addr;
+	for (unsigned k = 0; k < CRASH_BLOCKS * BLOCK; k++)
+		p[k] = byte_of(k, 9);
+	/* Taken away before it is synced: what was stored must not get lost. */
+	if (lh_file_relocate(file, 0, 4 * BLOCK) < 0 || lh_map_sync(p, CRASH_BLOCKS / 2 * BLOCK))
+		return 1;
+	_exit(0);
+}
+
+/* L28: what lh_map_sync has returned for is there after a crash; what it was not asked for is itself or zeroes. */
+static void test_crash(void **state)
+{
+	struct lh_make_options opt = {.size = sizeof(opt), .pool_size = 64 << 20, .overwrite = true};
+	struct lh_file *file;
+	struct lh_fs *fs;
+	uint8_t *now = malloc(CRASH_BLOCKS * BLOCK);
+	char pool[64], command[160];
+
+	(void)state;
+	snprintf(pool, sizeof(pool), "/var/tmp/lh-map-%d.pool", getpid());
+	ok(lh_pool_make(pool, &opt));
+	snprintf(command, sizeof(command), "/proc/%d/exe crash %s", getpid(), pool);
+	assert_int_equal(system(command), 0);
+	ok(lh_fs_open(pool, NULL, &fs));
+	file = file_make(fs, "/a");
+	assert_int_equal(lh_file_read(file, now, CRASH_BLOCKS * BLOCK, 0), CRASH_BLOCKS * BLOCK);
+	assert_true(is_pattern(now, 0, CRASH_BLOCKS / 2 * BLOCK, 9));
+	for (unsigned k = CRASH_BLOCKS / 2 * BLOCK; k < CRASH_BLOCKS * BLOCK; k++)
+		assert_true(now[k] == 0 || now[k] == byte_of(k, 9));
+	ok(lh_file_close(file));
+	ok(lh_fs_close(fs));
+	unlink(pool);
+	free(now);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_read_write), cmocka_unit_test(test_moves),     cmocka_unit_test(test_end),
 	    cmocka_unit_test(test_holes),      cmocka_unit_test(test_own_calls), cmocka_unit_test(test_system),
-	    cmocka_unit_test(test_refused),    cmocka_unit_test(test_limit),
+	    cmocka_unit_test(test_refused),    cmocka_unit_test(test_limit),     cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_crash),
 	};
 
 #if !BUSGUARD_WORKS
@@ -348,5 +432,7 @@ int main(void)
 #endif
 	if (!TRAP_WORKS)
 		return 77;
+	if (argc == 3)
+		return crash_child(argv[2]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
