@@ -190,8 +190,31 @@ int fs_sync_all(struct fs *fs)
 	return sync_all(fs, true);
 }
 
-/* Under INODE exclusive, which store_gap may drop: then everything is looked at again. inside: the size stays. */
-static int commit_locked(struct store *gap, uint64_t off, uint64_t end, bool inside)
+/* How far a commit makes the file longer: to where it says, not at all, to where somebody can have written. */
+enum commit_reach { COMMIT_ALL, COMMIT_INSIDE, COMMIT_WRITTEN };
+
+/*
+ * Under INODE. Where what was written directly in [off, end) ends at most: behind the end of file blocks are there for
+ * writers alone (L27), and what a cut has taken is not there any more.
+ */
+static uint64_t written_end(const struct inode *i, uint64_t off, uint64_t end)
+{
+	uint64_t size = i->attr.size, last = min_u64(end, size);
+	uint64_t b = block_of(max_u64(off, size));
+	struct extent e;
+
+	/* The writer of a byte behind the end has had the rest of its block zeroed. */
+	if (i->tail_stale && b == block_of(size))
+		b++;
+	for (; end > size && layout_next(i, b, block_up(end), &e); b = e.off + e.blocks) {
+		if (e.flags != EXT_UNWRITTEN)
+			last = min_u64(end, block_bytes(e.off + e.blocks));
+	}
+	return last;
+}
+
+/* Under INODE exclusive, which store_gap may drop: then everything is looked at again. */
+static int commit_locked(struct store *gap, uint64_t off, uint64_t end, enum commit_reach reach)
 {
 	struct inode *i = gap->inode;
 	struct inode_attr attr;
@@ -201,8 +224,10 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end, bool ins
 	err = inode_stale(i);
 	if (err)
 		return err;
-	if (inside)
+	if (reach == COMMIT_INSIDE)
 		end = min_u64(end, i->attr.size);
+	if (reach == COMMIT_WRITTEN)
+		end = written_end(i, off, end);
 	if (off >= end)
 		return 0;
 	do {
@@ -228,7 +253,8 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end, bool ins
 	return err;
 }
 
-static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, bool inside)
+static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len,
+		  enum commit_reach reach)
 {
 	struct gate gate = {0};
 	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate, .promised = true};
@@ -246,7 +272,7 @@ static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off
 		return 0;
 	do {
 		rwlock_take_write(&h->inode->lock);
-		err = commit_locked(&gap, off, end, inside);
+		err = commit_locked(&gap, off, end, reach);
 		rwlock_drop(&h->inode->lock);
 	} while (walk_made_room(h->fs, err, &tries));
 	gate_end(&gate);
@@ -258,10 +284,15 @@ static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off
 
 int fs_commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
 {
-	return commit(h, who, off, len, false);
+	return commit(h, who, off, len, COMMIT_ALL);
 }
 
 int fs_commit_inside(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
 {
-	return commit(h, who, off, len, true);
+	return commit(h, who, off, len, COMMIT_INSIDE);
+}
+
+int fs_commit_written(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len)
+{
+	return commit(h, who, off, len, COMMIT_WRITTEN);
 }

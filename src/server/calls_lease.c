@@ -165,7 +165,7 @@ int call_lease_commit(struct call *c)
 
 	if (err)
 		return err;
-	err = fs_commit(fh, &c->who, in->range.off, in->range.len);
+	err = fs_commit_written(fh, &c->who, in->range.off, in->range.len);
 	if (!err)
 		err = fs_fstat(fh, &attr);
 	handle_put(c->session, in->handle);

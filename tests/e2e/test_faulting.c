@@ -343,6 +343,41 @@ static void blocks_that_went_to_another_file_are_not_reached(void **state)
 	assert_ok(lh_fs_close(fs));
 }
 
+/* What a holder wrote and others cut off since stays cut off, though it heard of nothing and commits as it closes. */
+static void a_cut_is_not_undone_by_the_close(void **state)
+{
+	struct lh_fs *fs = rig_open(&rig), *other = rig_open(&rig);
+	struct lh_file *file = rig_file(fs, "/cut", SIZE, 12), *theirs = rig_reopen(other, "/cut", O_RDWR);
+	struct lh_lease *writer = faulting(file, 2 * SIZE, LH_LEASE_WRITE);
+	struct lh_stat st = {.size_of = sizeof(st)};
+	uint8_t *buf = malloc(2 * SIZE);
+
+	memset(buf, 7, 2 * SIZE);
+	assert_int_equal(lh_lease_write(writer, buf, 2 * SIZE, 0), 2 * SIZE);
+	assert_ok(lh_file_truncate(theirs, 64 * KIB));
+	assert_ok(lh_file_sync(file));
+	assert_ok(lh_file_stat(theirs, &st));
+	assert_int_equal(st.size, 64 * KIB);
+	assert_int_equal(lh_lease_write(writer, buf, 100, 96 * KIB), 100);
+	assert_ok(lh_file_truncate(theirs, 0));
+	assert_ok(lh_lease_release(writer));
+	assert_ok(lh_file_close(file));
+	assert_ok(lh_file_stat(theirs, &st));
+	assert_int_equal(st.size, 0);
+	/* And what was not cut makes the file longer. */
+	file = rig_reopen(fs, "/cut", O_RDWR);
+	writer = faulting(file, SIZE, LH_LEASE_WRITE);
+	assert_int_equal(lh_lease_write(writer, buf, 100, 96 * KIB), 100);
+	assert_ok(lh_lease_release(writer));
+	assert_ok(lh_file_close(file));
+	assert_ok(lh_file_stat(theirs, &st));
+	assert_int_equal(st.size, 96 * KIB + 100);
+	free(buf);
+	assert_ok(lh_file_close(theirs));
+	assert_ok(lh_fs_close(other));
+	assert_ok(lh_fs_close(fs));
+}
+
 static void a_manual_one_hears_only_of_its_end(void **state)
 {
 	struct lh_revoke_filter filter = {.size = sizeof(filter)};
@@ -379,6 +414,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(a_busy_file_is_only_slower),
 	    cmocka_unit_test(keys_are_their_sessions_alone),
 	    cmocka_unit_test(blocks_that_went_to_another_file_are_not_reached),
+	    cmocka_unit_test(a_cut_is_not_undone_by_the_close),
 	    cmocka_unit_test(a_manual_one_hears_only_of_its_end),
 	    cmocka_unit_test(a_snapshot_is_of_one_moment),
 	};
