@@ -202,6 +202,7 @@ void cf_check_is(struct cf *c, int64_t result, int64_t want, const char *call);
 /* For the frame: a child is killed after the case; and everything that the case took is given back. */
 void cf_keep_child(struct cf *c, struct cf_child *h);
 void cf_give_back(struct cf *c);
+void cf_keep_file(struct cf *c, struct lh_file *file);
 
 uint64_t cf_draw(struct cf *c, uint64_t below); /* below `below`; 0: any */
 void cf_sleep(uint64_t ns);
@@ -292,6 +293,8 @@ void cf_late_begin(struct cf *c, struct cf_late *l);
 /* The worst since the last call. */
 uint64_t cf_late_take(struct cf_late *l);
 void cf_late_end(struct cf_late *l);
+/* How much of a delay the machine explains. */
+uint64_t cf_allowance(uint64_t late_ns);
 
 /* Numbers, and what people call p50, p99 and max of them. */
 struct cf_numbers {
@@ -318,6 +321,7 @@ struct cf_child_board {
 	char address[160], path[224];
 	uint32_t fabric, flags, uid; /* uid: UINT32_MAX: ours */
 	uint64_t off, len, deadline_ns, owner, seed;
+	uint64_t memlock; /* its RLIMIT_MEMLOCK; 0: as ours */
 	bool zeroes;
 	/* Its own. */
 	_Atomic uint32_t ready, stop, ended;
@@ -335,6 +339,8 @@ struct cf_child {
 /* A holder of made's file over the variant's holder's way. Killed after the case at the latest. */
 struct cf_child *cf_child_new(struct cf *c, enum cf_work work, const struct cf_made *made);
 void cf_child_start(struct cf *c, struct cf_child *h);
+/* It cannot start, with this error. */
+void cf_child_expect(struct cf *c, struct cf_child *h, int err);
 void cf_child_rounds(struct cf *c, struct cf_child *h, uint64_t more);
 void cf_child_signal(struct cf *c, struct cf_child *h, int sig);
 /* Tells it to end and waits; fails the case when the child has something to complain about. */
@@ -357,6 +363,7 @@ struct cf_wire {
 int cf_wire_connect(struct cf *c, enum cf_end end);
 /* And HELLO. */
 void cf_wire_open(struct cf *c, struct cf_wire *w, enum cf_end end);
+void cf_wire_open_at(struct cf *c, struct cf_wire *w, const char *address);
 void cf_wire_close(struct cf_wire *w);
 /* Sends a request with this body and waits for its answer: the status (positive errno), -1: the connection has ended.
  */

@@ -21,7 +21,6 @@
 #define VICTIM  (4 * CF_MIB)
 #define STALL   (16 * CF_MIB) /* more than sockets hold */
 #define WORK_NS (10 * NS_PER_MS)
-#define HOPS    4u
 #define SOCKETS 64
 
 /* A file over what has just been freed; removed by the caller. */
@@ -248,7 +247,7 @@ static struct lh_file *cut_under_stall(struct cf *c, struct lh_file *f, struct c
 	cf_sleep(5 * NS_PER_MS);
 	late = cf_late_take(&l);
 	cf_late_end(&l);
-	NEED(c, took <= CF_DEADLINE + WORK_NS + HOPS * late,
+	NEED(c, took <= CF_DEADLINE + WORK_NS + cf_allowance(late),
 	     "a stalled transfer held the revocation up: %.1f ms after D", (double)(took - CF_DEADLINE) / 1e6);
 	snprintf(saw, 64, "%.2f ms after D", took > CF_DEADLINE ? (double)(took - CF_DEADLINE) / 1e6 : 0.0);
 	return victim_make(c, STALL, vm);

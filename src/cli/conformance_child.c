@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -204,8 +206,12 @@ int cf_child_main(const char *fd)
 
 	if (b == NULL)
 		return 2;
+	if (b->memlock > 0 && setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){b->memlock, b->memlock}))
+		return 2;
 	if (b->uid != UINT32_MAX && (setgroups(0, NULL) || setgid(b->uid) || setuid(b->uid)))
 		return 2;
+	/* Another uid has forgotten whose death is ours. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	h.b = b;
 	if (work(&h))
 		atomic_store(&b->ready, 2);
@@ -254,6 +260,21 @@ void cf_child_start(struct cf *c, struct cf_child *h)
 		     h->board->text);
 		cf_sleep(NS_PER_MS);
 	}
+}
+
+void cf_child_expect(struct cf *c, struct cf_child *h, int err)
+{
+	uint64_t end = clock_now_ns() + READY_NS;
+
+	NEED(c, cf_spawn("child", h->fd, &h->pid) == 0, "no process for a holder");
+	while (!atomic_load(&h->board->ended) && atomic_load(&h->board->ready) != 1) {
+		NEED(c, clock_now_ns() < end, "a holder does not end");
+		cf_sleep(NS_PER_MS);
+	}
+	if (h->board->error == -EOPNOTSUPP)
+		cf_absent(c, h->board->text);
+	NEED(c, h->board->error == err, "instead of \"%s\" a holder got \"%s\" (%s)", strerror(-err),
+	     strerror(-h->board->error), h->board->text);
 }
 
 void cf_child_rounds(struct cf *c, struct cf_child *h, uint64_t more)

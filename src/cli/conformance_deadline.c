@@ -12,7 +12,6 @@
 
 #define SIZE    (64 * CF_KIB)
 #define WORK_NS (10 * NS_PER_MS) /* L7 */
-#define HOPS    4u               /* timer, worker, reader, caller: each may be as late as the plain timer is */
 #define ASKERS  2u
 
 /* --- L6 --- */
@@ -95,7 +94,7 @@ static void one_break(struct cf *c, struct excess *x, struct cf_late *late, stru
 	x->late = max_u64(x->late, lateness);
 	took = took > deadline_ns ? took - deadline_ns : 0;
 	cf_number(c, &x->raw, took);
-	cf_number(c, &x->own, took > HOPS * lateness ? took - HOPS * lateness : 0);
+	cf_number(c, &x->own, took > cf_allowance(lateness) ? took - cf_allowance(lateness) : 0);
 }
 
 static void excess_judge(struct cf *c, struct excess *x, const char *who)

@@ -163,6 +163,11 @@ void cf_keep_child(struct cf *c, struct cf_child *h)
 	keep(c, CF_KEEP_CHILD, NULL, h);
 }
 
+void cf_keep_file(struct cf *c, struct lh_file *file)
+{
+	keep(c, CF_KEEP_FILE, NULL, file);
+}
+
 /* After a case, in the reverse order: children, leases, files, sessions. */
 void cf_give_back(struct cf *c)
 {
@@ -206,6 +211,8 @@ struct lh_fs *cf_session_with(struct cf *c, enum cf_end end, const struct lh_ope
 
 	if (end == CF_END_LOCAL)
 		return c->local;
+	/* Calls are calls: cached leases are a rule of their own (L32). */
+	o.no_cache = true;
 	if (opt != NULL)
 		o = *opt;
 	o.fabric = end == CF_END_RING ? LH_FABRIC_RING : LH_FABRIC_STREAM;
@@ -561,6 +568,13 @@ void cf_late_begin(struct cf *c, struct cf_late *l)
 uint64_t cf_late_take(struct cf_late *l)
 {
 	return atomic_exchange(&l->worst_ns, 0);
+}
+
+uint64_t cf_allowance(uint64_t late_ns)
+{
+	/* A timer, a worker, a reader and the caller, each as late as the plain timer; on a machine that is busy the
+	 * plain timer, which never works, is the best served of all. */
+	return late_ns * (late_ns < 2 * NS_PER_MS ? 4 : 20);
 }
 
 void cf_late_end(struct cf_late *l)

@@ -98,9 +98,8 @@ static bool recv_all(int fd, void *p, size_t len, uint64_t end_ns)
 
 /* --- connections --- */
 
-int cf_wire_connect(struct cf *c, enum cf_end end)
+static int connect_to(const char *address)
 {
-	const char *address = cf_address(c, end);
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	bool tcp = strncmp(address, "tcp:", 4) == 0;
@@ -120,6 +119,11 @@ int cf_wire_connect(struct cf *c, enum cf_end end)
 	if (tcp)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	return fd;
+}
+
+int cf_wire_connect(struct cf *c, enum cf_end end)
+{
+	return connect_to(cf_address(c, end));
 }
 
 static bool message(struct cf_wire *w, unsigned type, uint64_t epoch, const void *body, size_t len)
@@ -191,10 +195,15 @@ bool cf_wire_events(struct cf_wire *w, uint64_t within_ns)
 
 void cf_wire_open(struct cf *c, struct cf_wire *w, enum cf_end end)
 {
+	cf_wire_open_at(c, w, cf_address(c, end));
+}
+
+void cf_wire_open_at(struct cf *c, struct cf_wire *w, const char *address)
+{
 	struct body b = {.len = 0};
 	int status;
 
-	*w = (struct cf_wire){.fd = cf_wire_connect(c, end)};
+	*w = (struct cf_wire){.fd = connect_to(address)};
 	NEED(c, w->fd >= 0, "cannot connect: %s", strerror(errno));
 	put(&b, MAGIC, 4);
 	put(&b, VERSION, 4);
