@@ -74,6 +74,7 @@ struct keytab {
 	uint64_t serial;     /* next one */
 	uint64_t secret[2];
 	_Atomic uint64_t live, killed;
+	uint32_t of_group[KEY_GROUPS]; /* live keys; table lock */
 };
 
 /* --- numbers --- */
@@ -204,10 +205,12 @@ static void slot_link(struct keytab *kt, struct key_slot *s, uint32_t index)
 	if (s->next != 0)
 		slot_at(kt, s->next - 1)->prev = index + 1;
 	s->owner->first = index + 1;
+	kt->of_group[s->owner->group]++;
 }
 
 static void slot_unlink(struct keytab *kt, struct key_slot *s)
 {
+	kt->of_group[s->owner->group]--;
 	if (s->prev != 0)
 		slot_at(kt, s->prev - 1)->next = s->next;
 	else
@@ -252,6 +255,15 @@ static uint8_t dirty_shift_for(uint64_t len)
 	return shift;
 }
 
+/* Table lock. A user who has taken many keys leaves the other half to others. */
+static int group_may_have(const struct keytab *kt, uint32_t group)
+{
+	if (group == 0 || kt->live < FABRIC_KEYS_MAX / 2 || kt->of_group[group] < KEY_GROUP_SHARE)
+		return 0;
+	return fail(-EDQUOT, "fabric: half of all keys live, and %u of them are this user's; release leases",
+		    kt->of_group[group]);
+}
+
 int key_make(struct keytab *kt, struct key_owner *owner, const struct key_target *target, uint64_t *number)
 {
 	struct key_slot *s;
@@ -260,7 +272,9 @@ int key_make(struct keytab *kt, struct key_owner *owner, const struct key_target
 	int err;
 
 	lock_take(&kt->lock);
-	err = slot_take(kt, &index);
+	err = group_may_have(kt, owner->group);
+	if (!err)
+		err = slot_take(kt, &index);
 	if (err)
 		goto out;
 	s = slot_at(kt, index);

@@ -28,7 +28,11 @@ extern const uint8_t key_zeroes[FABRIC_CHUNK];
 /* Whose keys: a domain has one. Zero to start with; the table's lock guards it. */
 struct key_owner {
 	uint32_t first; /* slot + 1 */
+	uint32_t group; /* whose keys are counted together, below KEY_GROUPS; 0: nobody's */
 };
+#define KEY_GROUPS 4096u
+/* L19: as long as half of all keys live a group may have any number; above that so many. Over it -EDQUOT. */
+#define KEY_GROUP_SHARE (FABRIC_KEYS_MAX / 16)
 
 /* What a request wants of a key. owner: on whose behalf. */
 struct key_want {
@@ -50,7 +54,7 @@ struct key_target {
 	uint64_t at, len;
 	unsigned access;
 };
-/* -ENOSPC: FABRIC_KEYS_MAX keys live, or every number was used. */
+/* -EDQUOT: the owner's group has its share. -ENOSPC: FABRIC_KEYS_MAX keys live, or every number was used. */
 int key_make(struct keytab *kt, struct key_owner *owner, const struct key_target *target, uint64_t *number);
 /*
  * Marks the key dead, waits until nobody is inside, fills out. -ESTALE: it was dead, or being killed, already

@@ -81,6 +81,12 @@ int fabric_domain_new(struct fabric_target *t, struct fabric_domain **out)
 	return 0;
 }
 
+void fabric_domain_set_user(struct fabric_domain *d, uint32_t uid)
+{
+	/* Users who meet in one number share; 0 is nobody's. */
+	d->owner.group = 1 + (uid * 2654435761u >> 8) % (KEY_GROUPS - 1);
+}
+
 static struct fabric_path *domain_path(struct fabric_domain *d)
 {
 	struct fabric_path *p;

@@ -224,6 +224,8 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 	if (!err)
 		err = fabric_domain_new(server->target, &s->domain);
 	if (!err)
+		fabric_domain_set_user(s->domain, s->cred.uid);
+	if (!err)
 		err = lease_session_open(server->arbiter, &lease_ops, s, &who, &s->leases);
 	if (err) {
 		fabric_domain_free(s->domain);

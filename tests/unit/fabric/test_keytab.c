@@ -57,6 +57,27 @@ static int enter(const struct key_owner *owner, uint64_t n, enum fabric_access a
 	return 0;
 }
 
+/* L19: a user who takes keys without end gets half of them and no more, and others get theirs. */
+static void keys_of_one_user_end_where_others_need_them(void **state)
+{
+	struct key_target at = {.base = mem, .len = 4096, .access = FABRIC_READ};
+	uint64_t n;
+	int err = 0;
+
+	mine.group = 7;
+	other.group = 8;
+	while (!err)
+		err = key_make(kt, &mine, &at, &n);
+	assert_int_equal(err, -EDQUOT);
+	assert_int_equal(keytab_live(kt), FABRIC_KEYS_MAX / 2);
+	for (unsigned i = 0; i < KEY_GROUP_SHARE; i++)
+		assert_int_equal(key_make(kt, &other, &at, &n), 0);
+	assert_int_equal(key_make(kt, &other, &at, &n), -EDQUOT);
+	key_kill_all(kt, &mine);
+	assert_int_equal(key_make(kt, &other, &at, &n), 0);
+	assert_int_equal(key_make(kt, &mine, &at, &n), 0);
+}
+
 /* F2: stale, access, range, in this order. */
 static void refusals_come_in_order(void **state)
 {
@@ -358,6 +379,7 @@ static void a_faulting_keys_hull_is_by_its_own_offsets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(keys_of_one_user_end_where_others_need_them, setup, teardown),
 	    cmocka_unit_test_setup_teardown(refusals_come_in_order, setup, teardown),
 	    cmocka_unit_test_setup_teardown(dead_keys_stay_dead, setup, teardown),
 	    cmocka_unit_test_setup_teardown(numbers_never_repeat, setup, teardown),
