@@ -29,12 +29,14 @@
 #define WINDOWS_MAX  256u   /* of a session */
 #define RUNS_MAX     49152u /* of a session: 2 MB here, and as many keys there */
 /*
- * When a window is worth it: a grant and its release cost about as much as four small reads by call, and every 64 runs
- * one more. A window is asked for when a reader has come by so many times, or has read so much in sequence.
+ * When a window is worth it (docs/design.md has the measurements): a grant and its release cost two round trips, a small
+ * read by call one, and every 64 runs of a grant some more. A window is asked for when a reader has come by so many
+ * times, or has read so much in sequence, unless the file's pieces are so small that long reads are better off as calls.
  */
 #define TOUCHES_MIN    16u
 #define RUNS_PER_TOUCH 64u
 #define SEQUENCE_BYTES ((uint64_t)256 << 10)
+#define RUNS_MANY      1024u /* of a window: pieces of 64 KiB */
 #define ASK_AGAIN_NS   NS_PER_MS
 #define ASK_LIMITED_NS NS_PER_SEC /* after a limit */
 #define STREAMS        4u         /* sequential readers of one file that are told apart */
@@ -67,6 +69,7 @@ struct cache {
 	struct stream streams[STREAMS];
 	unsigned oldest_stream;
 	uint64_t ahead; /* where the last read-ahead was asked for */
+	uint32_t runs;  /* of the last window that was granted: the others will be alike */
 };
 
 struct wish {
@@ -258,6 +261,7 @@ static void wish_ask(struct lh_fs *fs, const struct wish *wish)
 			w->asked_ns = err ? w->asked_ns : now;
 			w->runs = err ? w->runs : runs_in(&lease->map, window_range(w));
 			w->touches = 0;
+			lease->cache->runs = w->runs ? w->runs : lease->cache->runs;
 		}
 	}
 	lease->asking--;
@@ -330,8 +334,10 @@ static uint64_t stream_note(struct cache *c, uint64_t off, uint64_t len)
 }
 
 /* Whether the window is worth a grant by now. */
-static bool worth(struct window *w, uint64_t in_sequence, uint64_t now)
+static bool worth(const struct cache *c, struct window *w, uint64_t in_sequence, uint64_t now)
 {
+	uint32_t runs = w->runs ? w->runs : c->runs;
+
 	if (w->asking || now < w->after_ns)
 		return false;
 	w->touches++;
@@ -340,9 +346,9 @@ static bool worth(struct window *w, uint64_t in_sequence, uint64_t now)
 
 		w->penalty = soon ? (uint32_t)min_u64(w->penalty * 2 + 1, PENALTY_MAX) : 0;
 	}
-	if (in_sequence >= SEQUENCE_BYTES)
+	if (in_sequence >= SEQUENCE_BYTES && runs <= RUNS_MANY)
 		return w->touches > w->penalty;
-	return w->touches > TOUCHES_MIN + w->runs / RUNS_PER_TOUCH + w->penalty;
+	return w->touches > TOUCHES_MIN + runs / RUNS_PER_TOUCH + w->penalty;
 }
 
 /* A read of [off, off + len) was not served, or the bytes from off on will be needed soon. */
@@ -365,7 +371,7 @@ static void miss(struct lh_file *file, uint64_t off, uint64_t in_sequence)
 		w = window_add(sc, c, off);
 	if (w) {
 		w->used = atomic_load(&sc->reads);
-		if (worth(w, in_sequence, now) && !c->lease->dead)
+		if (worth(c, w, in_sequence, now) && !c->lease->dead)
 			wish_for(fs, c->lease, w, off);
 	}
 	lock_drop(&c->lease->lock);
@@ -387,7 +393,7 @@ static uint64_t ahead_of(struct session_cache *sc, struct cache *c, uint64_t end
 	return next;
 }
 
-/* By key, as far as one look at the map goes. 0: nothing of it can be. */
+/* By key, as far as one look at the map goes. 0: nothing of it can be; -EAGAIN: it could, but a call does better. */
 static ssize_t read_known(struct lh_file *file, char *buf, size_t len, uint64_t off)
 {
 	struct lh_fs *fs = file->head.fs;
@@ -401,7 +407,7 @@ static ssize_t read_known(struct lh_file *file, char *buf, size_t len, uint64_t 
 
 	n = client_lease_step(lease, buf, len, off);
 	if (n <= 0)
-		return 0;
+		return n;
 	lock_take(&lease->lock);
 	in_sequence = stream_note(c, off, (uint64_t)n);
 	w = window_at(c, off);
@@ -451,11 +457,13 @@ ssize_t client_file_read(struct lh_file *file, void *buf, size_t len, uint64_t o
 	struct cache *c = atomic_load_explicit(&file->cache, memory_order_acquire);
 	uint64_t in_sequence = 0;
 	size_t done = 0;
+	bool missed = true;
 	ssize_t n;
 
 	while (c && done < len) {
 		n = read_known(file, (char *)buf + done, len - done, off + done);
-		if (n == 0)
+		missed = n == 0;
+		if (n <= 0)
 			break;
 		done += (size_t)n;
 	}
@@ -473,7 +481,7 @@ ssize_t client_file_read(struct lh_file *file, void *buf, size_t len, uint64_t o
 	lock_take(&c->lease->lock);
 	in_sequence = stream_note(c, off + done, (uint64_t)n);
 	lock_drop(&c->lease->lock);
-	if (done + (size_t)n == len)
+	if (missed && done + (size_t)n == len)
 		miss(file, off + done, in_sequence);
 	return (ssize_t)done + n;
 }

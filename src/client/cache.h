@@ -24,7 +24,8 @@ void client_lease_internal_free(struct lh_lease *lease);
 void client_lease_internal_end(struct lh_lease *lease);
 /* Takes r out of the map and gives it back. Caller holds both locks. */
 void client_lease_forget(struct lh_fs *fs, struct lh_lease *lease, struct range r);
-/* Reads by key what one look at the map covers; 0: nothing is known at off, or its key is dead. */
+/* Reads by key what one look at the map covers; 0: nothing is known at off, or its key is dead; -EAGAIN: it is known,
+ * in so small pieces that a call is better. */
 ssize_t client_lease_step(struct lh_lease *lease, char *buf, size_t len, uint64_t off);
 
 #endif

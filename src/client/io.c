@@ -19,6 +19,8 @@
 /* How long a dead key may be ahead of the notice about it (P44) before the lease is asked for again without one. */
 #define NOTICE_NS        (10 * NS_PER_MS)
 #define NOTICE_MANUAL_NS NS_PER_SEC
+/* A plain read that would need more than one step goes by key when the first covers so much. */
+#define STEP_WORTH ((size_t)256 << 10)
 
 struct step {
 	struct flight flight;
@@ -353,8 +355,12 @@ ssize_t client_lease_step(struct lh_lease *lease, char *buf, size_t len, uint64_
 	lock_drop(&lease->lock);
 	if (!s.known)
 		return 0;
-	if (s.hole)
-		return 0; /* a call knows (P40) */
+	/* Many small pieces: each step waits for its own, a call for all of them. And of a hole a call knows (P40). */
+	if (s.hole || (s.len < len && s.len < STEP_WORTH)) {
+		if (s.count)
+			client_flight_end(lease, &s.flight);
+		return -EAGAIN;
+	}
 	data_run(fs->data, s.ops, s.count);
 	n = step_result(&s);
 	client_flight_end(lease, &s.flight);
