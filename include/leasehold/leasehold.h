@@ -381,7 +381,8 @@ struct lh_lease_options {
  * A lease on [off, off + len): the promise that the layout stays, and the keys to reach it. READ needs a file open for
  * reading, WRITE one for writing (-EBADF). WRITE may reach beyond the end of file; the size grows at commit (L30).
  * Without LH_LEASE_MANUAL the lease heals itself: after a recall the next direct access gets it again, unseen (L15).
- * -EAGAIN (NOWAIT), -EDQUOT too many leases, -ENODATA nothing there (READ beyond the end), -ENOSPC.
+ * -EAGAIN (NOWAIT), -EDQUOT over an administrator's limit of leases or pinned bytes, -ENOMEM over RLIMIT_MEMLOCK (L18; calls
+ * still work), -ENODATA nothing there (READ beyond the end), -ENOSPC.
  */
 LH_API int lh_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,
 			struct lh_lease **out);
