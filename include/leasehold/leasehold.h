@@ -210,12 +210,13 @@ LH_API void lh_dir_close(struct lh_dir *dir);
 /* flags as open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW, O_TMPFILE (path is the
  * directory; with O_EXCL lh_file_link is refused); mode: permissions of a new file. */
 LH_API int lh_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
-/* Releases the leases of the file that are still held. NULL is allowed. */
+/* Releases the leases of the file that are still held, and commits what was written through them (-EIO: lost, L29; it
+ * is closed all the same). NULL is allowed. */
 LH_API int lh_file_close(struct lh_file *file);
 /* The filesystem that it was opened in. Does not block. */
 LH_API struct lh_fs *lh_file_fs(struct lh_file *file);
 LH_API int lh_file_stat(struct lh_file *file, struct lh_stat *out);
-/* Returns bytes, fewer only at end of file. Uses no lease. */
+/* Returns bytes, fewer only at end of file. On a server: through leases of the session's own where that pays (L32). */
 LH_API ssize_t lh_file_read(struct lh_file *file, void *buf, size_t len, uint64_t off);
 /* Returns bytes; -ENOSPC, -EFBIG, -EBADF. O_APPEND files ignore off. */
 LH_API ssize_t lh_file_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
@@ -226,7 +227,7 @@ LH_API int lh_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint6
 LH_API int lh_file_punch(struct lh_file *file, uint64_t off, uint64_t len);
 /* Reserves space as unwritten blocks; keep_size: beyond the end of file too. */
 LH_API int lh_file_allocate(struct lh_file *file, uint64_t off, uint64_t len, bool keep_size);
-/* Data and metadata of the file are durable on return. */
+/* Data and metadata of the file are durable on return, direct writes too; -EIO: some are lost (lh_file_lost). */
 LH_API int lh_file_sync(struct lh_file *file);
 /* Shares blocks; offsets and len are multiples of the block size (len 0: to the source's end). Both files are of one
  * filesystem, else -EXDEV. */
@@ -403,8 +404,8 @@ LH_API int lh_lease_release(struct lh_lease *lease);
 LH_API ssize_t lh_lease_read(struct lh_lease *lease, void *buf, size_t len, uint64_t off);
 /* The bytes are in the pool when it returns; durable after lh_lease_commit. The size of the file grows at commit. */
 LH_API ssize_t lh_lease_write(struct lh_lease *lease, const void *buf, size_t len, uint64_t off);
-/* L28: durable on return, size and mtime updated. -EIO when the server restarted since the write: the range may be
- * lost. */
+/* L28: what this file wrote directly in the range is durable on return, size and mtime updated. -EIO when the server
+ * restarted since the write: the text has the first range that may be lost, lh_file_lost all. */
 LH_API int lh_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len);
 
 struct lh_lease_state {
