@@ -267,6 +267,100 @@ static void the_thread_does_it(void **state)
 	fs_close(h, NULL, 0);
 }
 
+/* --- in the middle of everything ---------------------------------------------------------------------------------- */
+
+#define USERS  4u
+#define ROUNDS 12u
+
+struct user {
+	struct rig *r;
+	struct holder h;
+	struct fs_handle *other;
+	unsigned seed;
+	pthread_t thread;
+};
+
+static int use(struct user *u, unsigned what, uint64_t off)
+{
+	static const int modes[] = {0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
+				    FALLOC_FL_INSERT_RANGE};
+	struct fs_lease_args args = {.range = {off, off + 4 * BLK}, .handle_number = 7, .pin = &u->h.pin.pin};
+	struct fs_handle *h = u->h.h;
+	const struct fs_caller *who = &u->h.who;
+	uint8_t buf[100] = "x";
+	int err;
+
+	switch (what) {
+	case 0:
+		return (int)fs_read(h, who, buf, sizeof(buf), off + 17);
+	case 1:
+		return (int)fs_write(h, who, buf, sizeof(buf), off + 17);
+	case 2:
+		return fs_truncate(h, who, off);
+	case 3:
+		return fs_allocate(h, who, modes[off / BLK % ARRAY_LEN(modes)], off, BLK);
+	case 4:
+		return fs_clone_range(u->other, off, h, off, BLK, who);
+	case 5:
+		return fs_commit(h, who, off, 10);
+	}
+	args.mode = what == 6 ? LEASE_READ : LEASE_WRITE;
+	pin_init(&u->h.pin, u->r);
+	err = fs_lease_get(h, who, &args, &u->h.lease);
+	if (!err)
+		lease_release(u->h.session, u->h.lease.lease, RANGE_ALL);
+	return err;
+}
+
+static void *user_main(void *ctx)
+{
+	struct user *u = ctx;
+	int err = 0;
+
+	while (err != -ESTALE) {
+		u->seed = u->seed * 1103515245u + 12345u;
+		err = use(u, u->seed >> 16 & 7, (u->seed >> 20) % N * BLK);
+	}
+	/* And it stays so. */
+	for (unsigned what = 0; what < 8; what++)
+		assert(use(u, what, 0) == -ESTALE);
+	return NULL;
+}
+
+static void it_goes_in_the_middle_of_everything(void **state)
+{
+	struct rig *r = *state;
+
+	r->mount.lease.clock.now_ns = NULL;
+	r->mount.no_checkpoint_thread = false;
+	r->mount.orphan_limit_ns = 3 * NS_PER_MS;
+	rig_remount(r, false);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct user u[USERS] = {0};
+
+		rig_file(r, "/f", 'f', N * BLK);
+		rig_file(r, "/other", 'o', N * BLK);
+		for (unsigned k = 0; k < USERS; k++) {
+			u[k].r = r;
+			u[k].seed = round * USERS + k;
+			holder_open(&u[k].h, r, "/f", true);
+			u[k].other = rig_open(r, "/other", O_RDWR);
+		}
+		for (unsigned k = 0; k < USERS; k++)
+			assert_int_equal(pthread_create(&u[k].thread, NULL, user_main, &u[k]), 0);
+		assert_int_equal(fs_unlink(r->fs, &r->root, "/f"), 0);
+		for (unsigned k = 0; k < USERS; k++)
+			pthread_join(u[k].thread, NULL);
+		rig_check(r);
+		for (unsigned k = 0; k < USERS; k++) {
+			holder_close(&u[k].h);
+			fs_close(u[k].other, NULL, 0);
+		}
+	}
+	/* The record is there as well. */
+	rig_remount(r, true);
+}
+
 static void a_file_is_opened_by_its_number(void **state)
 {
 	struct rig *r = *state;
@@ -315,6 +409,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(files_that_never_had_a_name_or_have_one_again_stay, setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(who_finds_no_space_takes_that_of_old_ones, setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(the_thread_does_it, setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(it_goes_in_the_middle_of_everything, setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(a_file_is_opened_by_its_number, setup, rig_teardown),
 	};
 
