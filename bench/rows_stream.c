@@ -47,7 +47,7 @@ enum how { BY_LEASE, BY_FAULTING, BY_FILE };
 struct histogram {
 	uint64_t count[BUCKETS];
 	uint64_t reads;
-	double p50, p99, p999, longest; /* stalls in round trips; the worst of all rounds */
+	double p99, p999, longest; /* stalls in round trips; the worst of all rounds */
 };
 
 static struct {
@@ -240,53 +240,72 @@ static int read_round(unsigned k, uint64_t *took, unsigned *count)
 	return 0;
 }
 
-/* Enters the stalls of a round; returns the longest, in nanoseconds. */
-static double stalls_enter(struct histogram *h, uint64_t *took, unsigned count, double rtt_ns)
+/* Turns the times of a round's reads into stalls, sorted, and enters them. */
+static void stalls_enter(struct histogram *h, uint64_t *took, unsigned count, double rtt_ns)
 {
-	double median = (double)quantile_u64(took, count, 0.5);
-	double longest = 0;
+	uint64_t median = quantile_u64(took, count, 0.5);
 
 	for (unsigned i = 0; i < count; i++) {
-		double stall = (double)took[i] > median ? (double)took[i] - median : 0;
 		double edge = BUCKET_LOW;
 		unsigned b = 0;
 
-		for (; b + 1 < BUCKETS && stall / rtt_ns >= edge; b++)
+		took[i] = took[i] > median ? took[i] - median : 0;
+		for (; b + 1 < BUCKETS && (double)took[i] / rtt_ns >= edge; b++)
 			edge *= 2;
 		h->count[b]++;
-		longest = fmax(longest, stall);
 	}
 	h->reads += count;
-	/* took is sorted by now. */
-	h->p50 = fmax(h->p50, ((double)took[count / 2] - median) / rtt_ns);
-	h->p99 = fmax(h->p99, ((double)took[(unsigned)(count * 0.99)] - median) / rtt_ns);
-	h->p999 = fmax(h->p999, ((double)took[(unsigned)(count * 0.999)] - median) / rtt_ns);
-	h->longest = fmax(h->longest, longest / rtt_ns);
-	return longest;
+	h->p99 = fmax(h->p99, (double)took[(unsigned)(count * 0.99)] / rtt_ns);
+	h->p999 = fmax(h->p999, (double)took[(unsigned)(count * 0.999)] / rtt_ns);
+	h->longest = fmax(h->longest, (double)took[count - 1] / rtt_ns);
+}
+
+/*
+ * The longest stall that the machine does not explain: so many reads stalled for it or longer, and so few did among as
+ * many while nothing moved. Both sorted.
+ */
+static uint64_t unexplained(const uint64_t *moved, unsigned count, const uint64_t *still, unsigned still_count)
+{
+	unsigned below = still_count;
+
+	for (unsigned i = 1; i <= count; i++) {
+		uint64_t x = moved[count - i];
+		double n;
+
+		while (below > 0 && still[below - 1] >= x)
+			below--;
+		n = (double)(still_count - below) * count / still_count;
+		if (i > 3 + n + 3 * sqrt(n))
+			return x;
+	}
+	return 0;
 }
 
 static int stream_ours(const struct row *r, double *out)
 {
-	static uint64_t took[READS_MAX];
+	static uint64_t took[READS_MAX], still[READS_MAX];
 	unsigned k = rig_of(r);
 	uint64_t moves = 0;
-	unsigned count;
+	unsigned count, still_count;
 	char word = 'm';
 	int err = round_trip(k);
 
 	if (!err)
-		err = read_round(k, took, &count);
+		err = read_round(k, still, &still_count);
 	if (!err)
-		stalls_enter(&rigs[k].still, took, count, rigs[k].rtt_ns);
+		stalls_enter(&rigs[k].still, still, still_count, rigs[k].rtt_ns);
 	if (err || send(rigs[k].sock, &word, 1, MSG_NOSIGNAL) != 1)
 		return err ? err : -EPIPE;
 	err = read_round(k, took, &count);
 	if (send(rigs[k].sock, &word, 1, MSG_NOSIGNAL) != 1 || told(k, &moves))
 		return -EPIPE;
 	rigs[k].moves += moves - 1;
-	if (!err)
-		*out = stalls_enter(&rigs[k].moved, took, count, rigs[k].rtt_ns) / 1e3;
-	return err;
+	if (err)
+		return err;
+	stalls_enter(&rigs[k].moved, took, count, rigs[k].rtt_ns);
+	/* None is as good as a microsecond. */
+	*out = fmax((double)unexplained(took, count, still, still_count) / 1e3, 1);
+	return 0;
 }
 
 static int stream_peer(const struct row *r, double *out)
