@@ -236,8 +236,11 @@ static void attributes_snapshots_and_space(void **state)
 	refused(-EINVAL, lh_fs_limit_set(fs, "/", &l));
 	l.kind = LH_LIMIT_TREE;
 	refused(-EINVAL, lh_fs_limit_get(fs, NULL, &l));
-	l.kind = 3;
+	l.kind = LH_LIMIT_PINS_POOL + 1;
 	refused(-EINVAL, lh_fs_limit_get(fs, NULL, &l));
+	refused(-EINVAL, lh_fs_limit_clear(fs, &l));
+	l.kind = LH_LIMIT_UID;
+	refused(-EINVAL, lh_fs_limit_clear(fs, &l));
 	refused(-EINVAL, lh_fs_resize(fs, 1 << 20, NULL, NULL));
 	refused(-EINVAL, lh_fs_resize(fs, (32 << 20) + 1, NULL, NULL));
 	refused(-EINVAL, lh_fs_evacuate(fs, 0, 0, NULL, NULL));
