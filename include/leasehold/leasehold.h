@@ -522,7 +522,7 @@ struct lh_pin_options {
 /*
  * A lease on [off, off + len), rounded out to whole blocks, and the device attached to it. READ is cut at the end of
  * file; WRITE may lie beyond it (the size grows at commit). `device` and what it points to are copied, ctx is the
- * caller's until gone(). Errors as lh_lease_get, and those of attach().
+ * caller's until gone(), which a failed call does not make. Errors as lh_lease_get, and those of attach().
  */
 LH_API int lh_pin_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_pin_options *opt,
 		      const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
