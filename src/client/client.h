@@ -321,6 +321,8 @@ void client_grant_leave(struct lh_fs *fs, struct grant *g, struct range range);
 void client_lease_sweep(struct lh_lease *lease);
 /* Asks the server for range of lease, which is then in its map. nowait: -EAGAIN instead of waiting. */
 int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait);
+/* L35: an EXCLUSIVE one from before the restart, or nothing: -ESTALE, and its next access gets it as anybody does. */
+int client_lease_take_back(struct lh_lease *lease, struct range range);
 /* Makes off known: 0; -ENODATA: the file ends before it; -ESTALE (MANUAL); others. hole: off is known as a hole and
  * must not stay one. */
 int client_lease_fault(struct lh_lease *lease, uint64_t off, uint64_t len, bool hole);

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/types.h"
+
 #define HANDLES_FIRST 16u
 
 static struct conn_handle *find(struct conn *c, uint64_t number)
@@ -222,20 +224,22 @@ static bool changes(const struct call *call)
 	}
 }
 
-void conn_handle_sent(struct conn *c, const struct call *call)
+/* A call has changed something. One that failed has not, or says itself that nobody knows. */
+static void changed(struct conn *c, const struct call *call)
 {
 	uint64_t *at[2];
 	unsigned n;
 
-	if (!changes(call))
-		return;
 	c->unsynced = true;
+	c->changed_seq = max_u64(c->changed_seq, call->seq);
 	n = fields(call->type, (union proto_body *)(uintptr_t)call->body, at);
 	for (unsigned i = 0; i < n; i++) {
 		struct conn_handle *h = find(c, *at[i]);
 
-		if (h)
-			h->unsynced = true;
+		if (!h)
+			continue;
+		h->unsynced = true;
+		h->changed_seq = max_u64(h->changed_seq, call->seq);
 	}
 }
 
@@ -279,6 +283,8 @@ void conn_handle_answered(struct conn *c, struct call *call)
 	uint32_t flags;
 
 	lock_assert_held(RANK_SEND);
+	if (!call->status && changes(call))
+		changed(c, call);
 	switch (call->type) {
 	case PROTO_FILE_OPEN:
 	case PROTO_DIR_OPEN:
@@ -298,11 +304,11 @@ void conn_handle_answered(struct conn *c, struct call *call)
 		return;
 	case PROTO_FILE_SYNC:
 		h = find(c, call->body->handle.handle);
-		if (h && !call->status && !changing(c, call->body->handle.handle))
+		if (h && !call->status && h->changed_seq < call->seq && !changing(c, call->body->handle.handle))
 			h->unsynced = false;
 		return;
 	case PROTO_FS_SYNC:
-		if (call->status || changing(c, 0))
+		if (call->status || c->changed_seq > call->seq || changing(c, 0))
 			return;
 		c->unsynced = false;
 		for (uint32_t i = 0; i < c->handle_count; i++)
@@ -313,8 +319,14 @@ void conn_handle_answered(struct conn *c, struct call *call)
 	}
 }
 
-void conn_handle_rebooted(struct conn *c)
+void conn_handle_renewed(struct conn *c, bool rebooted)
 {
+	/* Requests are numbered anew. */
+	c->changed_seq = 0;
+	for (uint32_t i = 0; i < c->handle_count; i++)
+		c->handles[i].changed_seq = 0;
+	if (!rebooted)
+		return;
 	c->sync_lost |= c->unsynced;
 	c->unsynced = false;
 	for (uint32_t i = 0; i < c->handle_count; i++) {

@@ -28,6 +28,7 @@ struct conn_handle {
 	int64_t btime_ns;
 	uint32_t flags; /* PROTO_O_*, for opening it again */
 	uint32_t generation, next_free;
+	uint64_t changed_seq; /* the last request that changed it */
 	bool used;
 	bool stale;    /* the file was gone when the session was made anew */
 	bool unsynced; /* changed by calls since the last sync */
@@ -85,6 +86,7 @@ struct conn {
 	struct conn_handle *handles;
 	uint32_t handle_count, handle_free;
 	bool unsynced, sync_lost; /* as a handle's, for all of the session's changes */
+	uint64_t changed_seq;
 
 	struct margin margin;   /* atomics inside */
 	atomic_ullong received; /* messages of this session */
@@ -130,12 +132,10 @@ void conn_pending_add(struct conn *c, struct call *call, uint64_t seq);
 int conn_handle_check(struct conn *c, const struct call *call);
 /* Puts the server's numbers into a copy of a request's body. */
 void conn_handle_translate(struct conn *c, unsigned type, union proto_body *body);
-/* The call goes out. */
-void conn_handle_sent(struct conn *c, const struct call *call);
 /* The call was answered: its handle opens, closes, is synced. May change the answer. */
 void conn_handle_answered(struct conn *c, struct call *call);
-/* The server restarted: what was not synced may be lost. */
-void conn_handle_rebooted(struct conn *c);
+/* There is another session. rebooted: of another server, so what was not synced may be lost. */
+void conn_handle_renewed(struct conn *c, bool rebooted);
 /* The background thread's: sends what was kept. */
 void conn_flush(struct conn *c);
 /*

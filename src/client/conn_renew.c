@@ -313,8 +313,7 @@ int conn_renew(struct conn *c, int fd, const struct proto_welcome *w, uint64_t h
 
 	lock_take(&c->lock);
 	c->renewing = true;
-	if (rebooted && !c->reboot_known)
-		conn_handle_rebooted(c);
+	conn_handle_renewed(c, rebooted && !c->reboot_known);
 	c->reboot_known |= rebooted;
 	lock_drop(&c->lock);
 	c->ops->renewed(c->ctx, w, rebooted);

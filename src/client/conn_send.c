@@ -214,7 +214,6 @@ int conn_send(struct conn *c, struct call *call, unsigned flags, const union pro
 	/* A send that failed takes the link down, and this call waits like all others. */
 	c->next_seq = call->seq + 1;
 	conn_pending_add(c, call, call->seq);
-	conn_handle_sent(c, call);
 	c->counted += conn_counts(call->type);
 	return 0;
 }

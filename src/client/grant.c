@@ -209,7 +209,7 @@ void client_flight_end(struct lh_lease *lease, struct flight *f)
 	lock_drop(&fs->lock);
 }
 
-/* One LEASE_GET. 1: a notice overtook the grant. */
+/* One LEASE_GET. 1: a notice overtook the grant; 2: what it was before the server restarted cannot be taken back. */
 static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 {
 	struct lh_fs *fs = lease_session(lease);
@@ -239,29 +239,46 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 		lock_take(&lease->lock);
 		lease->reclaim = false;
 		lock_drop(&lease->lock);
-		return 1;
+		return 2;
 	}
 	if (err)
 		return err;
 	return get.forgotten ? 1 : 0;
 }
 
-int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait)
+static void sweep(struct lh_lease *lease)
 {
 	struct lh_fs *fs = lease_session(lease);
-	int err = 1;
 
-	assert(!range_empty(range));
-	for (unsigned try = 0; err == 1 && try < CLIENT_TRIES_MAX; try++)
-		err = ask_once(lease, range, nowait);
-	if (err == 1)
-		return fail(-EAGAIN, "the range is taken away faster than it is granted; try again");
-	if (err)
-		return err;
 	lock_take(&fs->lock);
 	lock_take(&lease->lock);
 	client_lease_sweep(lease);
 	lock_drop(&lease->lock);
 	lock_drop(&fs->lock);
+}
+
+int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait)
+{
+	int err = 1;
+
+	assert(!range_empty(range));
+	for (unsigned try = 0; err > 0 && try < CLIENT_TRIES_MAX; try++)
+		err = ask_once(lease, range, nowait);
+	if (err > 0)
+		return fail(-EAGAIN, "the range is taken away faster than it is granted; try again");
+	if (err)
+		return err;
+	sweep(lease);
 	return 0;
+}
+
+int client_lease_take_back(struct lh_lease *lease, struct range range)
+{
+	int err = ask_once(lease, range, true);
+
+	if (err > 0)
+		return err == 2 ? -ESTALE : -EAGAIN;
+	if (!err)
+		sweep(lease);
+	return err;
 }

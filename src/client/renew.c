@@ -95,7 +95,7 @@ static void *reclaim_main(void *arg)
 		lock_take(&lease->lock);
 		range = lease->expected;
 		lock_drop(&lease->lock);
-		err = range_empty(range) ? 0 : client_lease_ask(lease, range, true);
+		err = range_empty(range) ? 0 : client_lease_take_back(lease, range);
 		if (err)
 			log_info("client", "%s: an EXCLUSIVE lease could not be taken back at once: %s",
 				 fs->address.text, fail_text()[0] ? fail_text() : strerror(-err));

@@ -199,6 +199,72 @@ static void an_exclusive_lease_is_taken_back(void **state)
 	reviver_stop(&k);
 }
 
+/* A client in a process of its own, whose EXCLUSIVE lease is taken while it is stopped. */
+static void denier_process(const char *address, int tell, int go)
+{
+	struct lh_lease_options o = {
+	    .size = sizeof(o), .flags = LH_LEASE_READ | LH_LEASE_EXCLUSIVE, .max_age_ns = 60 * SECONDS};
+	struct lh_lease *lease = NULL;
+	struct lh_file *file;
+	struct lh_fs *fs;
+	char c;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (read(go, &c, 1) != 1)
+		_exit(1);
+	fs = open_at(address);
+	file = rig_reopen(fs, "/f", O_RDONLY);
+	if (lh_lease_get(file, 0, MIB, &o, &lease) || write(tell, "h", 1) != 1 || read(go, &c, 1) != 1)
+		_exit(1);
+	/* It notices, and is in the new session before it answers. */
+	if (lh_fs_ping(fs) || write(tell, rig_state(lease).held ? "h" : "n", 1) != 1)
+		_exit(1);
+	pause();
+}
+
+/* L35: who was revoked while it was away takes nothing back, whatever it believes: the pool remembers. */
+static void who_was_revoked_takes_nothing_back(void **state)
+{
+	struct reviver k;
+	struct lh_fs *fs;
+	struct lh_file *file;
+	int tell[2], go[2];
+	uint64_t until;
+	pid_t client;
+	char c;
+
+	reviver_start(&k, 2 * SECONDS, SECONDS, 10 * SECONDS);
+	reviver_serve(&k);
+	assert_int_equal(pipe(tell), 0);
+	assert_int_equal(pipe(go), 0);
+	client = fork();
+	if (client == 0)
+		denier_process(reviver_address(&k), tell[1], go[0]);
+	fs = open_at(reviver_address(&k));
+	file = rig_file(fs, "/f", MIB, 1);
+	assert_ok(lh_file_sync(file));
+	assert_int_equal(write(go[1], "g", 1), 1);
+	assert_int_equal(read(tell[0], &c, 1), 1);
+	assert_int_equal(lh_file_truncate(file, 4096), -ETXTBSY);
+	kill(client, SIGSTOP);
+	until = rig_now() + 20 * SECONDS;
+	while (rig_stats(fs).leases && rig_now() < until)
+		usleep(50000);
+	reviver_kill(&k);
+	reviver_serve(&k);
+	kill(client, SIGCONT);
+	assert_int_equal(write(go[1], "g", 1), 1);
+	assert_int_equal(read(tell[0], &c, 1), 1);
+	assert_int_equal(c, 'n');
+	assert_ok(lh_file_truncate(file, 4096));
+	kill(client, SIGKILL);
+	waitpid(client, NULL, 0);
+	assert_ok(lh_file_sync(file));
+	assert_ok(lh_file_close(file));
+	assert_ok(lh_fs_close(fs));
+	reviver_stop(&k);
+}
+
 /* --- restarts under load --- */
 
 struct load {
@@ -522,10 +588,15 @@ static void a_server_that_stays_away_is_an_error(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(reads_go_on_over_a_restart),           cmocka_unit_test(an_orderly_restart_is_survived),
-	    cmocka_unit_test(what_was_not_durable_is_told),         cmocka_unit_test(a_file_that_is_gone_is_stale),
-	    cmocka_unit_test(an_exclusive_lease_is_taken_back),     cmocka_unit_test(restarts_under_load),
-	    cmocka_unit_test(a_stopped_server_is_a_wait),           cmocka_unit_test(a_stopped_client_is_dead_in_time),
+	    cmocka_unit_test(reads_go_on_over_a_restart),
+	    cmocka_unit_test(an_orderly_restart_is_survived),
+	    cmocka_unit_test(what_was_not_durable_is_told),
+	    cmocka_unit_test(a_file_that_is_gone_is_stale),
+	    cmocka_unit_test(an_exclusive_lease_is_taken_back),
+	    cmocka_unit_test(who_was_revoked_takes_nothing_back),
+	    cmocka_unit_test(restarts_under_load),
+	    cmocka_unit_test(a_stopped_server_is_a_wait),
+	    cmocka_unit_test(a_stopped_client_is_dead_in_time),
 	    cmocka_unit_test(a_server_that_stays_away_is_an_error),
 	};
 
