@@ -22,8 +22,8 @@ struct keeper {
 	struct lock lock;
 	struct cond wake;
 	uint64_t limit_ns;
-	struct orphan *orphans; /* by age */
-	uint32_t count, room;
+	struct orphan *orphans; /* by age, from first on */
+	uint32_t first, count, room;
 	bool stop, has_thread, warned;
 	pthread_t thread;
 };
@@ -67,8 +67,14 @@ static bool room_for_one(struct keeper *k)
 	uint32_t room = k->room ? k->room * 2 : 64;
 	struct orphan *more;
 
-	if (k->count < k->room)
+	if (k->first + k->count < k->room)
 		return true;
+	/* Half of it at least was taken: each is moved once, on average. */
+	if (k->first > 0 && k->first >= k->count) {
+		memmove(k->orphans, k->orphans + k->first, k->count * sizeof(*k->orphans));
+		k->first = 0;
+		return true;
+	}
 	more = reallocarray(k->orphans, room, sizeof(*more));
 	if (!more)
 		return false;
@@ -84,13 +90,14 @@ void orphan_note(struct fs *fs, const struct inode *i)
 	if (k->limit_ns == 0 || i->type != DT_REG)
 		return;
 	lock_take(&k->lock);
-	if (room_for_one(k))
-		k->orphans[k->count++] = (struct orphan){ino_of(i), now_of(fs)};
-	else if (!k->warned)
-		log_warn(
-		    "fs",
-		    "%s: out of memory: inode %llu, unlinked and open, will not be reclaimed before its last close",
-		    fs->pool->name, (unsigned long long)ino_of(i));
+	if (room_for_one(k)) {
+		k->orphans[k->first + k->count++] = (struct orphan){ino_of(i), now_of(fs)};
+	} else if (!k->warned) {
+		k->warned = true;
+		log_warn("fs",
+			 "%s: out of memory: inode %llu, unlinked and open, is not reclaimed before its last close",
+			 fs->pool->name, (unsigned long long)ino_of(i));
+	}
 	cond_wake_all(&k->wake);
 	lock_drop(&k->lock);
 }
@@ -102,10 +109,10 @@ static uint64_t orphan_due(struct fs *fs)
 	uint64_t ino = 0;
 
 	lock_take(&k->lock);
-	if (k->count > 0 && now_of(fs) - k->orphans[0].since_ns >= k->limit_ns) {
-		ino = k->orphans[0].ino;
+	if (k->count > 0 && now_of(fs) - k->orphans[k->first].since_ns >= k->limit_ns) {
+		ino = k->orphans[k->first].ino;
+		k->first++;
 		k->count--;
-		memmove(k->orphans, k->orphans + 1, k->count * sizeof(*k->orphans));
 	}
 	lock_drop(&k->lock);
 	return ino;
@@ -214,7 +221,7 @@ static uint64_t next_due(const struct keeper *k, uint64_t claims_ns)
 {
 	uint64_t orphan_ns = UINT64_MAX;
 
-	if (k->count > 0 && add_overflows(k->orphans[0].since_ns, k->limit_ns, &orphan_ns))
+	if (k->count > 0 && add_overflows(k->orphans[k->first].since_ns, k->limit_ns, &orphan_ns))
 		orphan_ns = UINT64_MAX;
 	return min_u64(claims_ns, orphan_ns);
 }

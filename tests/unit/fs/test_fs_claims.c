@@ -7,6 +7,8 @@
 #include "fsrig.h"
 
 #include "base/clock.h"
+#include "format/format.h"
+#include "fs/core.h"
 
 #define N 8 /* blocks of the file */
 
@@ -305,6 +307,33 @@ static void a_ghost_denies_its_client_nothing(void **state)
 	holder_close(&a);
 }
 
+/* format 4.12c. */
+static void too_many_claims_are_refused(void **state)
+{
+	struct journal_claim c = {.ino = 2, .end = BLK, .until_ns = INT64_MAX, .mode = ITEM_CLAIM_READ};
+	struct fs *fs;
+	struct rig r;
+
+	(void)state;
+	assert_int_equal(rig_new(&r, 64 * MIB), 0);
+	while (c.id <= FORMAT_CLAIMS_MAX) {
+		struct jtxn t;
+		uint64_t seq;
+
+		jtxn_init(&t);
+		for (unsigned k = 0; k < 512 && c.id <= FORMAT_CLAIMS_MAX; k++) {
+			c.id++;
+			jtxn_claim(&t, &c);
+		}
+		assert_int_equal(jtxn_commit(r.fs->journal, &t, &seq), 0);
+		jtxn_fini(&t);
+	}
+	fs_abandon(r.fs);
+	assert_int_equal(fs_mount(r.pool, &r.mount, &fs), -EUCLEAN);
+	assert_non_null(strstr(fail_text(), "4.12c"));
+	pool_close(r.pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +348,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(changing_a_lease_changes_its_claim, setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(a_claim_goes_with_its_file_and_with_its_age, setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(a_ghost_denies_its_client_nothing, setup, rig_teardown),
+	    cmocka_unit_test(too_many_claims_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

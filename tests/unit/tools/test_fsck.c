@@ -379,6 +379,14 @@ static void dump_shows_every_structure(void **state)
 	jtxn_xattr(&b.t, 2, "user.bytes", 10, "\1\xff", 2);
 	jtxn_limit(&b.t, ITEM_LIMIT_TREE, 5, 1, 100, 7);
 	jtxn_bad(&b.t, (struct run){3000, 4}, false);
+	jtxn_claim(&b.t, &(struct journal_claim){.id = 7,
+						 .ino = 2,
+						 .start = 4096,
+						 .end = 8192,
+						 .until_ns = 9,
+						 .uid = 10,
+						 .mode = ITEM_CLAIM_WRITE,
+						 .client = {0xab}});
 	assert_int_equal(jtxn_commit(b.j, &b.t, &seq), 0);
 	jtxn_fini(&b.t);
 	journal_close(b.j);
@@ -398,6 +406,8 @@ static void dump_shows_every_structure(void **state)
 	expect_text(text, "name=\"user.text\" value=\"it is \\x22so\\x22\"");
 	expect_text(text, "name=\"user.bytes\" value=0x01ff");
 	expect_text(text, "limit: type=9");
+	expect_text(text, "claim: type=11 length=72 ino=2 uid=10 id=7 client=ab000000000000000000000000000000 start=4096 "
+			  "end=8192 until_ns=9 mode=2");
 	expect_text(text, "blocks=100 inodes=7");
 	expect_text(text, "start=3000 blocks=4");
 	free(text);
