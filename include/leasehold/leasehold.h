@@ -11,8 +11,10 @@
  * Conventions for every call, unless it says otherwise:
  *   - returns 0 (or a count) on success, a negative errno on failure; lh_error_text() then has a sentence for people:
  *     what was wrong, where, what to do. Errors that any call may return besides its own: -ENOMEM;
- *     remote: -ENOTCONN (the server is gone; nothing acknowledged is lost), -EPROTO (the peer broke the protocol; the
- *     session has ended).
+ *     remote: -ENOTCONN (the server was not to be reached for its lease time, which the call has waited; nothing
+ *     acknowledged is lost), -EPROTO (the peer broke the protocol; the session has ended), after a restart of the server
+ *     -EIO (the outcome of a change is unknown, or what was not synced may be lost: the sentence tells which) and -ESTALE
+ *     (an open file is no longer there).
  *   - may block (on the medium, on a peer, on a break of somebody's lease until its deadline).
  *   - is thread safe. A handle may be used by many threads, but closed by one, after the others have returned.
  *   - offsets and lengths are bytes; paths are absolute inside the filesystem, at most 4096 bytes, names at most 255.
