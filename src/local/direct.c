@@ -140,6 +140,9 @@ static ssize_t piece(struct lh_lease *lease, char *buf, size_t len, uint64_t off
 		err = n == -EAGAIN ? piece_fault(lease, off, len, dir) : lease_fault(lease, off);
 		if (err == -ENODATA)
 			return 0;
+		/* At a limit of pins (L18), which came after the lease was first got: slower, not an error (L15). */
+		if (err == -ENOMEM || err == -EDQUOT)
+			break;
 		if (err)
 			return err;
 	}
