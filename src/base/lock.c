@@ -210,8 +210,8 @@ static struct brlock *outer_of(uintptr_t outer)
 }
 
 /*
- * How many wait for exclusive locks, by the lock's address: two locks may share a count, which only makes a try fail. The
- * rwlocks of glibc prefer readers, so that those who come again and again without waiting would keep writers out.
+ * How many wait for exclusive locks, by the lock's address: two locks may share a count, which only makes a try fail.
+ * The rwlocks of glibc prefer readers, so that those who come again and again without waiting would keep writers out.
  */
 static _Atomic uint32_t writers_waiting[WAITING_SLOTS];
 

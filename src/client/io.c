@@ -335,6 +335,7 @@ ssize_t client_lease_move(struct lh_lease *lease, char *buf, size_t len, uint64_
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;
+		tries = 0; /* they are of one piece */
 		if (n == 0 || next == NEXT_END)
 			break;
 	}

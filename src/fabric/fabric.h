@@ -62,7 +62,8 @@ void fabric_target_free(struct fabric_target *t);
 void fabric_stats_read(struct fabric_target *t, struct fabric_stats *out);
 
 int fabric_domain_new(struct fabric_target *t, struct fabric_domain **out);
-/* L19: domains of one user share the number of keys that one user may have when keys get scarce. Before its first key. */
+/* L19: domains of one user share the number of keys that one user may have when keys get scarce. Before its first key.
+ */
 void fabric_domain_set_user(struct fabric_domain *d, uint32_t uid);
 /* Kills and drains every key, detaches and closes every path. */
 void fabric_domain_free(struct fabric_domain *d);

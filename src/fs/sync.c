@@ -253,8 +253,7 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end, enum com
 	return err;
 }
 
-static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len,
-		  enum commit_reach reach)
+static int commit(struct fs_handle *h, const struct fs_caller *who, uint64_t off, uint64_t len, enum commit_reach reach)
 {
 	struct gate gate = {0};
 	struct store gap = {.fs = h->fs, .inode = h->inode, .who = who, .gate = &gate, .promised = true};

@@ -7,10 +7,10 @@
  * cannot read. One key a run: a drain that cuts a run gives what remains a key of its own first, kills the old one, and
  * tells the client (LAYOUT, P42) before the call that caused it is answered.
  *
- * A faulting lease (L33) has keys of ranges instead of runs: every chunk is looked up through the open file, which lives
- * as long as its leases do (L24). The fs moves what is under them without a word to this file. What was written through
- * one is flushed by its place in the file, without PIN, as that takes INODE. The drain that undoes a grant comes with
- * INODE held; but then nobody has heard of the key.
+ * A faulting lease (L33) has keys of ranges instead of runs: every chunk is looked up through the open file, which
+ * lives as long as its leases do (L24). The fs moves what is under them without a word to this file. What was written
+ * through one is flushed by its place in the file, without PIN, as that takes INODE. The drain that undoes a grant
+ * comes with INODE held; but then nobody has heard of the key.
  *
  * P43: until its grant was announced a pin tells nothing; the announcement is made from the pin's state at that moment,
  * under PIN, so that no change of the layout can fall between. Holes are runs without a key, for readers only: a write
@@ -234,16 +234,15 @@ int pin_announce(struct pin *p, const struct proto_header *request, const struct
 		wire[i] = run_wire(&p->runs.at[i]);
 	if (n < p->runs.count)
 		h.flags |= PROTO_MORE;
-	body.lease_granted =
-	    (struct proto_lease_granted){.lease = lease->lease,
-					 .seq = p->seq,
-					 .mode = p->mode,
-					 .range = {lease->range.start, lease->range.end - lease->range.start},
-					 .size = lease->size,
-					 .flags = (p->fh ? PROTO_LEASE_FAULTING : 0) |
-						  (lease->exclusive_left_ns ? PROTO_LEASE_EXCLUSIVE : 0),
-					 .exclusive_left_ns = lease->exclusive_left_ns,
-					 .runs = {.host = wire, .count = n}};
+	body.lease_granted = (struct proto_lease_granted){
+	    .lease = lease->lease,
+	    .seq = p->seq,
+	    .mode = p->mode,
+	    .range = {lease->range.start, lease->range.end - lease->range.start},
+	    .size = lease->size,
+	    .flags = (p->fh ? PROTO_LEASE_FAULTING : 0) | (lease->exclusive_left_ns ? PROTO_LEASE_EXCLUSIVE : 0),
+	    .exclusive_left_ns = lease->exclusive_left_ns,
+	    .runs = {.host = wire, .count = n}};
 	len = proto_encode(&h, &body, b->bytes, cap);
 	assert(len > 0);
 	b->len = (size_t)len;
