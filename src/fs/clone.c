@@ -278,9 +278,13 @@ static int clone_gap(struct clone *c)
 /* 0 when all is done, NEED_GATE, or an error. */
 static int clone_locked(struct clone *c)
 {
-	int err = c->done ? 0 : c->check(c);
+	int err = inode_stale(c->src);
 	int src, dst;
 
+	if (!err)
+		err = inode_stale(c->dst);
+	if (!err && !c->done)
+		err = c->check(c);
 	if (err)
 		return err;
 	if (c->blocks == 0)

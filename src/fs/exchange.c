@@ -44,6 +44,8 @@ static int exchange_check(struct exchange *x)
 	for (unsigned k = 0; k < 2; k++) {
 		const struct side *s = &x->side[k];
 
+		if (s->inode->gone)
+			return inode_stale(s->inode);
 		if (s->off > s->inode->attr.size || x->len > s->inode->attr.size - s->off)
 			return fail(-EINVAL, "exchange: a range ends behind its file");
 		ends = ends && s->off + x->len == s->inode->attr.size;

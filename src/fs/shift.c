@@ -33,6 +33,8 @@ static int shift_check(const struct shift *s)
 	const struct inode *i = s->inode;
 	struct extent e;
 
+	if (i->gone)
+		return inode_stale(i);
 	if (s->off % LH_BLOCK_SIZE || s->len % LH_BLOCK_SIZE)
 		return fail(-EINVAL, "%s range: offset and length must be multiples of %u",
 			    s->insert ? "insert" : "collapse", LH_BLOCK_SIZE);

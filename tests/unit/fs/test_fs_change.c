@@ -5,7 +5,7 @@
  */
 #include "fsrig.h"
 
-#include <time.h>
+#include <sched.h>
 
 #define N 16 /* blocks of the file */
 
@@ -265,6 +265,9 @@ static void changes_under_moves_and_clones(void **state)
 		changed += err == 0;
 		if (err) {
 			lease_release(x.a.session, x.a.lease.lease, RANGE_ALL);
+			/* The releaser may be at its end. */
+			while (atomic_load(&x.a.pin.gone) == 0)
+				sched_yield();
 			holder_get(&x.a, n % 2 ? LEASE_WRITE : LEASE_READ, 0, N * BLK);
 		}
 	}

@@ -5,13 +5,13 @@
  */
 #include "fsrig.h"
 
-#include <sys/xattr.h>
+#include <sched.h>
 #include <time.h>
 
 #define N     16 /* blocks of the file */
 #define LIMIT (60 * NS_PER_SEC)
 
-static uint64_t fake_now = 1000 * NS_PER_SEC;
+static _Atomic uint64_t fake_now = 1000 * NS_PER_SEC;
 
 static uint64_t fake_clock(void *ctx)
 {
@@ -27,6 +27,7 @@ static int setup(void **state)
 		return -1;
 	r = *state;
 	r->mount.lease.clock.now_ns = fake_clock;
+	r->mount.lease.no_timer_thread = true;
 	r->mount.orphan_limit_ns = LIMIT;
 	rig_remount(r, false);
 	return 0;
@@ -255,6 +256,7 @@ static void the_thread_does_it(void **state)
 	char c;
 
 	r->mount.lease.clock.now_ns = NULL;
+	r->mount.lease.no_timer_thread = false;
 	r->mount.no_checkpoint_thread = false;
 	r->mount.orphan_limit_ns = 20 * NS_PER_MS;
 	rig_remount(r, false);
@@ -284,8 +286,9 @@ static int use(struct user *u, unsigned what, uint64_t off)
 {
 	static const int modes[] = {0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
 				    FALLOC_FL_INSERT_RANGE};
-	struct fs_lease_args args = {.range = {off, off + 4 * BLK}, .handle_number = 7, .pin = &u->h.pin.pin};
 	struct fs_handle *h = u->h.h;
+	struct fake_pin *pin = &u->h.pin;
+	struct fs_lease_args args = {.range = {off, off + 4 * BLK}, .handle_number = 7, .pin = &pin->pin};
 	const struct fs_caller *who = &u->h.who;
 	uint8_t buf[100] = "x";
 	int err;
@@ -305,10 +308,13 @@ static int use(struct user *u, unsigned what, uint64_t off)
 		return fs_commit(h, who, off, 10);
 	}
 	args.mode = what == 6 ? LEASE_READ : LEASE_WRITE;
-	pin_init(&u->h.pin, u->r);
+	/* Somebody else may be at its end when the release has returned. */
+	pin_init(pin, u->r);
 	err = fs_lease_get(h, who, &args, &u->h.lease);
 	if (!err)
 		lease_release(u->h.session, u->h.lease.lease, RANGE_ALL);
+	while (!err && atomic_load(&pin->gone) == 0)
+		sched_yield();
 	return err;
 }
 
@@ -332,6 +338,7 @@ static void it_goes_in_the_middle_of_everything(void **state)
 	struct rig *r = *state;
 
 	r->mount.lease.clock.now_ns = NULL;
+	r->mount.lease.no_timer_thread = false;
 	r->mount.no_checkpoint_thread = false;
 	r->mount.orphan_limit_ns = 3 * NS_PER_MS;
 	rig_remount(r, false);
