@@ -131,6 +131,7 @@ static void *line_main(void *arg)
 	struct proxy *p = l->proxy;
 	struct pollfd fds[2] = {{.fd = l->client, .events = POLLIN}, {.fd = l->server, .events = POLLIN}};
 	uint64_t at = next_accident(l);
+	unsigned all = atomic_load(&p->all);
 	bool open = true;
 
 	while (open && !atomic_load(&p->stop)) {
@@ -138,6 +139,8 @@ static void *line_main(void *arg)
 			usleep(1000);
 			continue;
 		}
+		if (atomic_load(&p->all) != all)
+			break;
 		if (poll(fds, 2, 1) > 0) {
 			if (fds[0].revents)
 				open = pass(l->client, l->server, false) > 0;

@@ -20,6 +20,7 @@ struct proxy {
 	atomic_bool stop;
 	atomic_bool calm;    /* no accidents now */
 	atomic_bool held;    /* nothing passes, nothing ends: a partition */
+	atomic_uint all;     /* raised: every connection of before ends */
 	atomic_bool refuse;  /* new connections end at once */
 	atomic_uint mean_us; /* between two accidents of one connection */
 	atomic_uint cuts, conns;

@@ -282,9 +282,64 @@ static void a_thousand_cuts_are_not_noticed(void **state)
 	world_stop(&w);
 }
 
+struct outage {
+	struct world *w;
+	unsigned kind;
+};
+
+/* A second without a server, of one kind or the other. */
+static void *outage_main(void *arg)
+{
+	struct outage *o = arg;
+	struct proxy *p = &o->w->proxy;
+
+	if (o->kind == 0)
+		atomic_store(&p->held, true);
+	atomic_store(&p->refuse, o->kind == 1);
+	if (o->kind == 1)
+		atomic_fetch_add(&p->all, 1);
+	sleep(1);
+	atomic_store(&p->held, false);
+	atomic_store(&p->refuse, false);
+	return NULL;
+}
+
+/* L16: a line that is dead for a second, or a server that cannot be reached for one: calls and direct access wait,
+ * nothing is lost. */
+static void an_outage_is_a_wait(void **state)
+{
+	struct lh_lease *manual;
+	struct lh_file *file;
+	struct world w;
+
+	world_start(&w, 1000000);
+	file = rig_reopen(w.fs, "/manual", O_RDWR);
+	manual = rig_lease(file, 0, FILE_LEN, LH_LEASE_READ | LH_LEASE_MANUAL);
+	for (unsigned i = 0; i < 4; i++) {
+		struct outage o = {&w, i % 2};
+		pthread_t thread;
+		uint64_t until = rig_now() + SECONDS + SECONDS / 5;
+
+		pthread_create(&thread, NULL, outage_main, &o);
+		while (rig_now() < until) {
+			assert_ok(lh_fs_ping(w.fs));
+			rig_read_same(manual, FILE_LEN, 4, 0);
+			assert_int_equal(lh_file_write(file, "x", 1, FILE_LEN + i), 1);
+		}
+		pthread_join(thread, NULL);
+	}
+	assert_true(rig_state(manual).held);
+	assert_int_equal(rig_state(manual).revocations, 0);
+	lh_lease_release(manual);
+	assert_ok(lh_file_sync(file));
+	assert_ok(lh_file_close(file));
+	world_stop(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(an_outage_is_a_wait),
 	    cmocka_unit_test(a_thousand_cuts_are_not_noticed),
 	};
 
