@@ -39,8 +39,12 @@
 	X(5)                                                                                                           \
 	X(6)                                                                                                           \
 	X(7)                                                                                                           \
-	X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25)      \
-	    X(26) X(27) X(28) X(29) X(30) X(31) X(32) X(33) X(34) X(35) X(36)
+	X(8)                                                                                                           \
+	X(9)                                                                                                           \
+	X(10)                                                                                                          \
+	X(11)                                                                                                          \
+	X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29)    \
+	    X(30) X(31) X(32) X(33) X(34) X(35) X(36) X(37)
 CF_ALL(X)
 #undef X
 
@@ -109,6 +113,7 @@ struct runner {
 	const char *target;
 	uint64_t rules; /* bit n - 1 */
 	unsigned ways;  /* bits of enum cf_way */
+	bool ways_given;
 	bool json;
 	struct cf_server server;
 	struct cf_board *board;
@@ -144,6 +149,7 @@ static void over(struct runner *r, char *text)
 	char *save = NULL;
 
 	r->ways = 0;
+	r->ways_given = true;
 	for (char *w = strtok_r(text, ",", &save); w != NULL; w = strtok_r(NULL, ",", &save)) {
 		unsigned i = 0;
 
@@ -218,6 +224,8 @@ static void option(struct runner *r, int key)
 		break;
 	case OPT_REVOCATIONS:
 		g->revocations = cli_number(optarg, "--revocations", 1000000000);
+		if (g->revocations == 0)
+			cli_usage("--revocations 0: at least 1");
 		break;
 	case OPT_JSON:
 		r->json = true;
@@ -366,7 +374,9 @@ static int run_way(struct runner *r, enum cf_way way)
 	if (way_begin(r))
 		return CLI_FAILED;
 	cf_report_way(&r->report, &r->config);
-	for (unsigned n = 1; n <= CF_RULES; n++) {
+	if (r->config.revocations > 0)
+		run_rule(r, CF_LONG_RULE);
+	for (unsigned n = 1; n <= CF_RULES && r->config.revocations == 0; n++) {
 		if (r->rules >> (n - 1) & 1)
 			run_rule(r, n);
 	}
@@ -383,6 +393,8 @@ static void target(struct runner *r, const char *where)
 	r->target = where;
 	g->has_path = !cli_is_address(where);
 	g->owned = g->has_path;
+	if (g->revocations > 0 && !r->ways_given)
+		r->ways = 1u << CF_UNIX;
 	if (g->has_path) {
 		if (strlen(where) >= sizeof(g->pool))
 			cli_usage("the name of the pool is too long");

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 
 #define CF_RULES     36u
+#define CF_LONG_RULE 37u /* the long mode counts as one more */
 #define CF_CASES_MAX 96u /* results of one rule over one way: cases times variants */
 #define CF_SAW_MAX   200u
 #define CF_BLOCK     4096ull
@@ -122,7 +123,6 @@ int cf_spawn(const char *part, int fd, pid_t *pid);
 int cf_worker_main(struct cf_board *board);
 int cf_serve_main(const char *fd);
 int cf_child_main(const char *fd);
-int cf_long_main(const char *fd);
 
 /* --- servers of our own --- */
 
@@ -308,12 +308,13 @@ void cf_numbers_free(struct cf_numbers *n);
 /* --- holders in processes of their own --- */
 
 enum cf_work {
-	CF_HOLD,  /* holds and never answers */
-	CF_READ,  /* reads in a loop; every byte must be the owner's or, if `zeroes`, zero */
-	CF_WRITE, /* writes its stamps in a loop */
-	CF_ASK,   /* takes leases in a loop and never gives one back */
-	CF_RAW,   /* gives everything back at once, and goes on with the keys that it had */
-	CF_COME   /* opens sessions, takes leases, and vanishes, again and again */
+	CF_HOLD,   /* holds and never answers */
+	CF_READ,   /* reads in a loop; every byte must be the owner's or, if `zeroes`, zero */
+	CF_WRITE,  /* writes its stamps in a loop */
+	CF_ASK,    /* takes leases in a loop and never gives one back */
+	CF_RAW,    /* gives everything back at once, and goes on with the keys that it had */
+	CF_ATTACK, /* the long mode: conformance_long.c */
+	CF_COME    /* opens sessions, takes leases, and vanishes, again and again */
 };
 #define CF_KEYS_MAX 16u
 struct cf_child_board {
@@ -331,6 +332,8 @@ struct cf_child_board {
 	int32_t error;
 	char text[256];
 };
+/* CF_ATTACK's main function. */
+int cf_attack(struct cf_child_board *b);
 struct cf_child {
 	struct cf_child_board *board;
 	int fd;
@@ -386,7 +389,7 @@ struct cf_report {
 	bool json, terminal, color;
 	void *list; /* json_t * */
 	unsigned passed, failed, skipped;
-	uint64_t began_ns;
+	uint64_t began_ns, said_ns;
 };
 void cf_report_begin(struct cf_report *r, const struct cf_config *config, const char *target, bool json);
 void cf_report_way(struct cf_report *r, const struct cf_config *config);

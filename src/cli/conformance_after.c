@@ -265,6 +265,7 @@ static void a_stalled_read_gets_nothing_after(struct cf *c)
 	int fd;
 
 	NEED(c, buf != NULL, "no memory");
+	OK(c, lh_file_defragment(f, NULL));
 	cf_wire_open(c, &w, c->variant.holder);
 	IS(c, cf_wire_lease(&w, cf_wire_file(c, &w, made.path, false), 0, STALL, LH_LEASE_READ, CF_DEADLINE, &lease),
 	   0);
@@ -297,7 +298,7 @@ static void a_stalled_write_lands_nothing_after(struct cf *c)
 	struct cf_made made, vm;
 	struct lh_file *f = cf_make(c, c->b, STALL, &made), *victim = NULL;
 	struct cf_wire_lease lease;
-	uint64_t half = STALL / 2 + 12345, sent = 0;
+	uint64_t half, sent = 0;
 	uint8_t *buf = malloc(STALL), answer[16];
 	struct cf_wire w;
 	char saw[64];
@@ -305,9 +306,11 @@ static void a_stalled_write_lands_nothing_after(struct cf *c)
 
 	NEED(c, buf != NULL, "no memory");
 	memset(buf, 0xbd, STALL);
+	OK(c, lh_file_defragment(f, NULL));
 	cf_wire_open(c, &w, c->variant.holder);
 	IS(c, cf_wire_lease(&w, cf_wire_file(c, &w, made.path, true), 0, STALL, LH_LEASE_WRITE, CF_DEADLINE, &lease),
 	   0);
+	half = lease.key_len / 2 + 12345;
 	fd = cf_wire_data(c, &w, c->variant.holder);
 	NEED(c, stream_request(fd, true, lease.key, lease.key_off, lease.key_len), "the request was not taken");
 	while (sent < lease.key_len) {

@@ -175,6 +175,10 @@ static int work(struct holder *h)
 		atomic_store(&h->b->ready, 1);
 		return come(h);
 	}
+	if (h->b->work == CF_ATTACK) {
+		err = cf_attack(h->b);
+		return err ? complain(h, err, "attack") : 0;
+	}
 	err = begin(h);
 	if (!err && h->b->work != CF_ASK)
 		err = take(h);
@@ -194,6 +198,7 @@ static int work(struct holder *h)
 	case CF_RAW:
 		return raw(h);
 	case CF_COME:
+	case CF_ATTACK:
 		break;
 	}
 	return 0;

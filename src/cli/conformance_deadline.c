@@ -101,6 +101,8 @@ static void excess_judge(struct cf *c, struct excess *x, const char *who)
 {
 	uint64_t max = cf_percentile(&x->own, 100);
 
+	NEED(c, cf_percentile(&x->raw, 50) <= WORK_NS + 4 * x->late,
+	     "%s: half of the breaks end more than %.1f ms after D", who, (double)cf_percentile(&x->raw, 50) / 1e6);
 	NEED(c, max <= WORK_NS,
 	     "%s: %.1f ms beyond the deadline, %.1f ms of it not explained by a machine that is %.1f ms late", who,
 	     (double)cf_percentile(&x->raw, 100) / 1e6, (double)max / 1e6, (double)x->late / 1e6);

@@ -357,6 +357,31 @@ static void filters_hit_what_they_say(struct cf *c)
 	     held_of(c, l, 8));
 }
 
+/* Bit 0: there is one of the first number, bit 1: of the second. */
+static unsigned records_of(struct cf *c, uint64_t *cursor, const uint64_t numbers[2], uint64_t ino)
+{
+	static struct lh_audit a[256];
+	unsigned found = 0;
+	int n;
+
+	do {
+		for (unsigned i = 0; i < ARRAY_LEN(a); i++)
+			a[i].size = sizeof(a[i]);
+		n = (int)OK(c, lh_fs_audit(c->b, cursor, a, ARRAY_LEN(a)));
+		for (int i = 0; i < n; i++) {
+			if (a[i].lease != numbers[0] && a[i].lease != numbers[1])
+				continue;
+			found |= a[i].lease == numbers[0] ? 1u : 2u;
+			NEED(c, a[i].ino == ino && a[i].reason[0] != '\0' && a[i].at_ns > 0,
+			     "a record without file, reason or time");
+			NEED(c, a[i].lease == numbers[0] || a[i].took_ns >= 4 * NS_PER_MS,
+			     "the record says that it took %llu ns", (unsigned long long)a[i].took_ns);
+			NEED(c, !c->config->owned || a[i].uid == geteuid(), "the record names uid %u", a[i].uid);
+		}
+	} while (n > 0);
+	return found;
+}
+
 static void force_leaves_a_record(struct cf *c)
 {
 	struct lh_revoke_filter filter = {.size = sizeof(filter)};
@@ -365,29 +390,18 @@ static void force_leaves_a_record(struct cf *c)
 	struct lh_lease *asked = cf_lease(c, f, 0, CF_BLOCK, LH_LEASE_READ | LH_LEASE_MANUAL), *late;
 	uint64_t numbers[2], cursor = 0;
 	unsigned found = 0;
-	static struct lh_audit a[256];
-	int n;
 
 	late = cf_lease_within(c, f, CF_BLOCK, CF_BLOCK, LH_LEASE_WRITE | LH_LEASE_MANUAL, 5 * NS_PER_MS);
 	numbers[0] = filter.number = cf_state(c, asked).number;
 	numbers[1] = cf_state(c, late).number;
 	IS(c, lh_fs_revoke(c->b, &filter), 1);
 	OK(c, lh_file_relocate(fb, CF_BLOCK, CF_BLOCK));
-	do {
-		for (unsigned i = 0; i < ARRAY_LEN(a); i++)
-			a[i].size = sizeof(a[i]);
-		n = (int)OK(c, lh_fs_audit(c->b, &cursor, a, ARRAY_LEN(a)));
-		for (int i = 0; i < n; i++) {
-			if (a[i].lease != numbers[0] && a[i].lease != numbers[1])
-				continue;
-			found |= a[i].lease == numbers[0] ? 1u : 2u;
-			NEED(c, a[i].ino == cf_stat(c, f).ino && a[i].reason[0] != '\0' && a[i].at_ns > 0,
-			     "a record without file, reason or time");
-			NEED(c, a[i].lease == numbers[0] || a[i].took_ns >= 4 * NS_PER_MS,
-			     "the record says that it took %llu ns", (unsigned long long)a[i].took_ns);
-			NEED(c, !c->config->owned || a[i].uid == geteuid(), "the record names uid %u", a[i].uid);
-		}
-	} while (n > 0);
+	/* A record is written beside the operation's return, not before it. */
+	for (unsigned tries = 0; tries < 100 && found != 3; tries++) {
+		found |= records_of(c, &cursor, numbers, cf_stat(c, f).ino);
+		if (found != 3)
+			cf_sleep(10 * NS_PER_MS);
+	}
 	NEED(c, found == 3, "of a revocation by an administrator and one at the deadline, records: %s",
 	     found == 1   ? "the first only"
 	     : found == 2 ? "the second only"

@@ -21,6 +21,14 @@ static const char *const words[] = {
     [CF_FAILED] = "FAILED", [CF_SKIPPED] = "skipped", [CF_ABSENT] = "skipped",
 };
 
+static const char *rule_name(unsigned rule, char name[8])
+{
+	if (rule > CF_RULES)
+		return strcpy(name, "long");
+	snprintf(name, 8, "L%u", rule);
+	return name;
+}
+
 struct sum {
 	unsigned passed, failed, skipped, absent;
 	const struct cf_case_result *first_failed, *first_skipped, *first_absent, *telling;
@@ -98,14 +106,22 @@ void cf_report_progress(struct cf_report *r, const struct cf_board *b, uint64_t 
 	uint32_t n = atomic_load(&b->count);
 	const char *name = "";
 
+	uint64_t done = atomic_load(&b->progress), total = atomic_load(&b->progress_total), now = clock_now_ns();
+
+	/* The long mode has a line of its own, elsewhere than on a terminal one every ten seconds. */
+	if (!r->terminal && total > 0 && now - r->said_ns > 10 * NS_PER_SEC) {
+		fprintf(stderr, "conformance: %" PRIu64 " of %" PRIu64 " revocations, %.0f s\n", done, total,
+			(double)(now - began_ns) / NS_PER_SEC);
+		r->said_ns = now;
+	}
 	if (!r->terminal || b->rule == 0)
 		return;
 	if (n > 0 && b->result[n - 1].index < cf_rule(b->rule)->count)
 		name = cf_rule(b->rule)->cases[b->result[n - 1].index].name;
 	fprintf(stderr, "\r L%-3u  %4.1f s  case %u: %.80s\033[K", b->rule,
 		(double)(clock_now_ns() - began_ns) / NS_PER_SEC, n, name);
-	if (atomic_load(&b->progress_total))
-		fprintf(stderr, " %" PRIu64 "/%" PRIu64, atomic_load(&b->progress), atomic_load(&b->progress_total));
+	if (total > 0)
+		fprintf(stderr, " %" PRIu64 "/%" PRIu64, done, total);
 	fflush(stderr);
 }
 
@@ -136,12 +152,12 @@ static void line(struct cf_report *r, const struct cf_board *b, const struct sum
 	const struct cf_rule *rule = cf_rule(b->rule);
 	enum cf_result v = verdict(s);
 	const char *color = v == CF_PASSED ? "\033[32m" : v == CF_FAILED ? "\033[1;31m" : "\033[33m";
-	char seen[512] = "";
+	char seen[512] = "", name[8];
 
 	if (r->terminal)
 		fprintf(stderr, "\r\033[K");
 	fflush(stderr);
-	printf(" L%-3u  %s%-7s%s  %5u  %5.1fs  %s\n", b->rule, r->color ? color : "", words[v],
+	printf(" %-4s  %s%-7s%s  %5u  %5.1fs  %s\n", rule_name(b->rule, name), r->color ? color : "", words[v],
 	       r->color ? "\033[0m" : "", s->passed + s->failed + s->skipped + s->absent, (double)took_ns / NS_PER_SEC,
 	       rule->text);
 	if (s->telling != NULL && s->failed == 0)
@@ -196,7 +212,7 @@ void cf_report_rule(struct cf_report *r, const struct cf_board *b, uint64_t took
 	r->passed += v == CF_PASSED;
 	r->failed += v == CF_FAILED;
 	r->skipped += v == CF_SKIPPED;
-	snprintf(name, sizeof(name), "L%u", b->rule);
+	rule_name(b->rule, name);
 	if (!r->json) {
 		line(r, b, &s, took_ns);
 		return;
