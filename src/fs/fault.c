@@ -117,7 +117,10 @@ int fs_fault_enter(struct fs_handle *h, enum lease_mode mode, uint64_t off, uint
 
 	if (!locks_try(h->fs, h->inode, write))
 		return -EAGAIN;
-	err = write ? chunk_write(h->fs, h->inode, off, len, out) : chunk_read(h->fs, h->inode, off, len, out);
+	/* Of a file that was reclaimed there is nothing, not even zeroes; fs_lease_fault says so. */
+	err = -EAGAIN;
+	if (likely(!h->inode->gone))
+		err = write ? chunk_write(h->fs, h->inode, off, len, out) : chunk_read(h->fs, h->inode, off, len, out);
 	if (err)
 		fs_fault_leave(h, mode);
 	return err;
@@ -149,8 +152,10 @@ static int make_writable(struct store *s)
 	struct inode *i = s->inode;
 	struct range range = {s->pos, s->end};
 	uint64_t missing = layout_missing(i, block_of(range.start), block_of(range.end));
-	int err = limit_fits(s->fs, i, missing);
+	int err = inode_stale(i);
 
+	if (!err)
+		err = limit_fits(s->fs, i, missing);
 	if (!err && missing > alloc_avail_blocks(s->fs->alloc))
 		err = fail(-ENOSPC, "not enough free space to write %llu bytes into a hole",
 			   (unsigned long long)(range.end - range.start));
@@ -173,9 +178,10 @@ int fs_lease_fault(struct fs_handle *h, const struct fs_caller *who, enum lease_
 	if (mode == LEASE_READ) {
 		/* Whoever was in the way is gone then. */
 		rwlock_take_read(&i->lock);
+		err = inode_stale(i);
 		*size = i->attr.size;
 		rwlock_drop(&i->lock);
-		return 0;
+		return err;
 	}
 	if (range_empty(range) || range.end > FS_SIZE_MAX - LH_BLOCK_SIZE)
 		return fail(-EFBIG, "a fault for writing beyond the longest file");

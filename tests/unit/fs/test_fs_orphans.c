@@ -40,6 +40,7 @@ static void all_is_stale(struct rig *r, struct fs_handle *h)
 	struct fs_lease_args args = {.range = {0, BLK}, .mode = LEASE_READ, .handle_number = 9};
 	struct fs_handle *other;
 	struct fs_lease lease;
+	struct fs_chunk chunk;
 	struct holder s;
 	struct fs_attr a;
 	uint64_t n;
@@ -78,6 +79,10 @@ static void all_is_stale(struct rig *r, struct fs_handle *h)
 	assert_int_equal(fs_lease_get(h, &s.who, &args, &lease), -ESTALE);
 	args.mode = LEASE_WRITE;
 	assert_int_equal(fs_lease_get(h, &s.who, &args, &lease), -ESTALE);
+	assert_int_equal(fs_fault_enter(h, LEASE_READ, 0, BLK, &chunk), -EAGAIN);
+	assert_int_equal(fs_fault_enter(h, LEASE_WRITE, 0, BLK, &chunk), -EAGAIN);
+	assert_int_equal(fs_lease_fault(h, &s.who, LEASE_READ, (struct range){0, BLK}, &n), -ESTALE);
+	assert_int_equal(fs_lease_fault(h, &s.who, LEASE_WRITE, (struct range){0, BLK}, &n), -ESTALE);
 	assert_int_not_equal(fs_link_handle(h, &r->root, "/again"), 0);
 	holder_close(&s);
 	fs_close(other, NULL, 0);
