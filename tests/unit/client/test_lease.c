@@ -724,6 +724,54 @@ static void a_manual_lease_has_events(void **state)
 	close_all(&f, fs, file);
 }
 
+/* --- a LAYOUT that crosses a RELEASE --- */
+
+static void script_layout_crosses_release(struct fake *f)
+{
+	struct proto_run runs[1];
+	union proto_body layout;
+
+	begin(f);
+	runs[0] = run(0, SIZE, fake_key(f, 0, SIZE), 0);
+	if (!fake_expect(f, PROTO_LEASE_GET))
+		return;
+	fake_granted(f, 7, 1, 0, SIZE, SIZE, runs, 1);
+	fake_recall(f, PROTO_RECALL, 7, 2, BLOCK, BLOCK, PROTO_DRAIN);
+	/* Said before the release was heard: where the bytes are, also those that are given back by now. */
+	runs[0] = run(0, SIZE, fake_key(f, 0, SIZE), 0);
+	layout = (union proto_body){
+	    .layout = {.lease = 7, .seq = 3, .range = {0, SIZE}, .runs = {.host = runs, .count = 1}}};
+	fake_event(f, PROTO_LAYOUT, 0, &layout);
+	if (!fake_released(f, 7, BLOCK, BLOCK))
+		return;
+	step_set(1);
+	answer_stat(f, SIZE); /* the change behind the LAYOUT may have cut the file */
+	if (!fake_expect(f, PROTO_LEASE_GET))
+		return;
+	if (f->body.lease_get.range.off != BLOCK || f->body.lease_get.range.len != BLOCK)
+		fake_wrong(f, "more is asked for than was given back");
+	runs[0] = run(BLOCK, BLOCK, fake_key(f, 5 * BLOCK, BLOCK), 0);
+	fake_granted(f, 8, 1, BLOCK, BLOCK, SIZE, runs, 1);
+	if (fake_released(f, 7, 0, EVERYTHING))
+		end(f, 8);
+}
+
+/* P47: what was given back is not used again, whatever a LAYOUT says that crossed the RELEASE. */
+static void a_layout_gives_nothing_back(void **state)
+{
+	struct fake f;
+	struct lh_fs *fs;
+	struct lh_file *file = open_file(&f, script_layout_crosses_release, &fs);
+	struct lh_lease *lease = get(file, SIZE, LH_LEASE_READ);
+
+	step_wait(1);
+	read_block(lease, 0, 0);
+	read_block(lease, BLOCK, 5);
+	read_block(lease, 2 * BLOCK, 2);
+	assert_int_equal(lh_lease_release(lease), 0);
+	close_all(&f, fs, file);
+}
+
 /* --- commit --- */
 
 static void script_commit(struct fake *f)
@@ -747,7 +795,8 @@ static void script_commit(struct fake *f)
 	end(f, 7);
 }
 
-/* L28, L29: a commit asks for what was written; a boot verifier that changed since is a loss, told once, with its ranges. */
+/* L28, L29: a commit asks for what was written; a boot verifier that changed since is a loss, told once, with its
+ * ranges. */
 static void a_changed_verifier_is_a_loss(void **state)
 {
 	struct fake f;
@@ -836,6 +885,7 @@ int main(void)
 	    cmocka_unit_test(without_a_lease_there_are_calls),
 	    cmocka_unit_test(a_lost_path_is_rebuilt),
 	    cmocka_unit_test(a_manual_lease_has_events),
+	    cmocka_unit_test(a_layout_gives_nothing_back),
 	    cmocka_unit_test(a_changed_verifier_is_a_loss),
 	    cmocka_unit_test(a_server_goes_mid_transfer),
 	};
