@@ -28,7 +28,7 @@ const char *lock_rank_name(enum lock_rank rank)
 }
 
 #ifdef LH_CHECK_LOCKS
-#define HELD_MAX 36 /* a mover has many inodes, shared, by trying */
+#define HELD_MAX 16
 
 #define rank_of(l) ((l)->rank)
 #define key_of(l)  ((l)->key)
@@ -40,6 +40,8 @@ struct held {
 };
 static _Thread_local struct held held[HELD_MAX];
 static _Thread_local unsigned held_count;
+/* Locks that were tried for: a mover has many inodes, shared, in any order; only how many is known. */
+static _Thread_local unsigned tried_count;
 
 static void held_push(const void *lock, enum lock_rank rank, uint64_t key)
 {
@@ -57,10 +59,9 @@ static void held_push(const void *lock, enum lock_rank rank, uint64_t key)
 }
 
 /* Who only tries waits for nobody: the order does not matter. */
-static void held_push_tried(const void *lock, enum lock_rank rank, uint64_t key)
+static void held_push_tried(void)
 {
-	assert(held_count < HELD_MAX);
-	held[held_count++] = (struct held){lock, rank, key};
+	tried_count++;
 }
 
 static void held_pop(const void *lock)
@@ -69,6 +70,10 @@ static void held_pop(const void *lock)
 		if (held[i].lock != lock)
 			continue;
 		held[i] = held[--held_count];
+		return;
+	}
+	if (tried_count > 0) {
+		tried_count--;
 		return;
 	}
 	fprintf(stderr, "lock order: dropping a lock that this thread does not hold\n");
@@ -96,13 +101,13 @@ void lock_assert_not_held(enum lock_rank rank)
 
 void lock_assert_none(void)
 {
-	assert(held_count == 0);
+	assert(held_count == 0 && tried_count == 0);
 }
 #else
 static void held_push(const void *lock, enum lock_rank rank, uint64_t key)
 {
 }
-static void held_push_tried(const void *lock, enum lock_rank rank, uint64_t key)
+static void held_push_tried(void)
 {
 }
 #define rank_of(l) ((enum lock_rank)0)
@@ -239,7 +244,7 @@ bool rwlock_try_read(struct rwlock *l)
 {
 	if (atomic_load_explicit(waiting_of(l), memory_order_relaxed) > 0 || pthread_rwlock_tryrdlock(&l->rw) != 0)
 		return false;
-	held_push_tried(l, rank_of(l), key_of(l));
+	held_push_tried();
 	return true;
 }
 
