@@ -19,7 +19,16 @@
 
 #define LISTEN_MAX 16u
 
-enum { OPT_DEADLINE = 256, OPT_DEADLINE_MAX, OPT_TCP_AS, OPT_SESSIONS, OPT_SOCKET_MODE, OPT_EXIT_AFTER };
+enum {
+	OPT_DEADLINE = 256,
+	OPT_DEADLINE_MAX,
+	OPT_TCP_AS,
+	OPT_SESSIONS,
+	OPT_SOCKET_MODE,
+	OPT_LEASE_TIME,
+	OPT_GRACE,
+	OPT_EXIT_AFTER
+};
 
 static const struct cli_option options[] = {
     {'l', "listen", "ADDRESS", "unix:PATH or tcp:127.0.0.1:PORT (0: any); may be repeated. Default: unix:POOL.sock"},
@@ -28,6 +37,8 @@ static const struct cli_option options[] = {
     {OPT_TCP_AS, "tcp-as", "UID:GID", "who TCP clients are, since they cannot prove it; default: 65534:65534"},
     {OPT_SOCKET_MODE, "socket-mode", "MODE", "permissions of the unix socket in octal; default: 600"},
     {OPT_SESSIONS, "sessions", "NUMBER", "at most so many clients; default 10000"},
+    {OPT_LEASE_TIME, "lease-time", "TIME", "a client that is silent for longer loses what it holds; default 10s"},
+    {OPT_GRACE, "grace", "TIME", "how long after a crash EXCLUSIVE leases are kept for their holders; default 15s"},
     {OPT_EXIT_AFTER, "exit-after", "TIME", "stop by itself"},
     {0},
 };
@@ -93,6 +104,12 @@ static void option(struct serve *s, int key)
 		break;
 	case OPT_SESSIONS:
 		s->server.sessions_max = (uint32_t)cli_number(optarg, "--sessions", 1000000);
+		break;
+	case OPT_LEASE_TIME:
+		s->server.session_timeout_ns = cli_duration(optarg, "--lease-time");
+		break;
+	case OPT_GRACE:
+		s->open.grace_ns = cli_duration(optarg, "--grace");
 		break;
 	case OPT_EXIT_AFTER:
 		s->exit_after_ns = cli_duration(optarg, "--exit-after");
