@@ -221,6 +221,7 @@ static void shared_blocks_stay_shared_when_they_move(void **state)
 /* L6, L5: holders in the tail are asked to drain, those in front are not. */
 static void only_leases_behind_the_new_end_are_broken(void **state)
 {
+	const struct fs_lease_args deny = {.mode = LEASE_WRITE, .exclusive = true};
 	struct holder front, tail;
 	struct fs_handle *h;
 	struct rig r;
@@ -235,6 +236,11 @@ static void only_leases_behind_the_new_end_are_broken(void **state)
 	holder_get(&front, LEASE_WRITE, 0, MIB);
 	holder_get(&tail, LEASE_WRITE, 0, 2 * MIB);
 	memset(pin_at(&tail.pin, MIB), 'w', 100);
+	/* L22: what denies changes is moved with all the rest. */
+	assert_int_equal(fs_lease_change(tail.h, &tail.who, tail.lease.lease, &deny, &tail.lease), 0);
+	h = rig_open(&r, "/tail", O_RDWR);
+	assert_int_equal(fs_truncate(h, &r.root, 0), -ETXTBSY);
+	fs_close(h, NULL, 0);
 	assert_int_equal(fs_unlink(r.fs, &r.root, "/filler"), 0);
 	assert_int_equal(fs_resize(r.fs, &r.root, 24 * MIB, NULL, NULL), 0);
 	assert_int_equal(front.recalls, 0);
