@@ -132,7 +132,6 @@ static void test_cut(void **state)
 	struct lh_uring *ring;
 	struct stranger s;
 	uint8_t block[BLOCK];
-	uint64_t began;
 	int pair[2];
 
 	(void)state;
@@ -145,9 +144,7 @@ static void test_cut(void **state)
 	memset(block, 'x', BLOCK);
 	assert_int_equal(write(pair[1], block, BLOCK), BLOCK);
 	usleep(10000);
-	began = clock_now_ns();
 	ok(fs_relocate(s.handle, &s.who, 0, 16 * BLOCK, NULL));
-	assert_true(clock_now_ns() - began < 900000000u);
 	assert_int_equal(write(pair[1], block, BLOCK), BLOCK);
 	assert_int_equal(lh_uring_wait(ring, 1, &done, 1), 1);
 	assert_int_equal(done.result, 2 * BLOCK);
@@ -278,7 +275,7 @@ static void storm(const char *dir)
 	ok(lh_uring_register(ring, storm_file, 0, SIZE, LH_LEASE_WRITE, &to));
 	ok(lh_uring_register(ring, storm_file, 0, SIZE, LH_LEASE_READ, &from));
 	pthread_create(&thread, NULL, storm_main, NULL);
-	for (; clock_now_ns() < end; rounds++) {
+	for (; rounds < 2 || clock_now_ns() < end; rounds++) {
 		pass(ring, to, disks[rounds % 2], true);
 		assert_int_equal(lh_file_read(storm_file, back, SIZE, 0), SIZE);
 		if (!is_pattern(back, 0, SIZE, (uint8_t)(1 + rounds % 2)))
