@@ -84,6 +84,16 @@ static void go_away(struct session *s, int watch)
 		(void)epoll_ctl(s->server->epoll_fd, EPOLL_CTL_ADD, watch, &ev);
 }
 
+/* Closing alone would leave it watched while a fork of this process has not come to its exec, and s would be gone. */
+void away_unwatch(struct session *s)
+{
+	if (s->pid_fd >= 0) {
+		epoll_ctl(s->server->epoll_fd, EPOLL_CTL_DEL, s->pid_fd, NULL);
+		close(s->pid_fd);
+	}
+	s->pid_fd = -1;
+}
+
 /* Takes the connection away, if there still is one, with what it brought and was not handled. */
 static void drop_connection(struct session *s)
 {
@@ -93,9 +103,7 @@ static void drop_connection(struct session *s)
 		epoll_ctl(s->server->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 		close(fd);
 	}
-	if (s->pid_fd >= 0)
-		close(s->pid_fd);
-	s->pid_fd = -1;
+	away_unwatch(s);
 	input_forget(s);
 }
 

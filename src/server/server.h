@@ -248,6 +248,8 @@ void session_drop_fds(struct session *s);
 void away_resume(struct session *conn, const struct proto_header *h, const struct proto_resume *resume);
 /* Something happened to the process of an AWAY session. May end it. */
 void away_event(struct session *s);
+/* No longer watches the client's process. */
+void away_unwatch(struct session *s);
 /* Ends AWAY and silent sessions whose time is over. late_ns: how long the loop itself was away, which does not count.
  */
 void away_expire(struct lh_server *server, uint64_t late_ns);

@@ -406,9 +406,7 @@ void session_end(struct session *s, enum proto_bye_reason reason, const char *te
 	atomic_store(&s->gone, true);
 	atomic_store(&s->away, false);
 	list_del(s);
-	if (s->pid_fd >= 0)
-		close(s->pid_fd);
-	s->pid_fd = -1;
+	away_unwatch(s);
 	session_drop_fds(s);
 	fd = session_steal_fd(s);
 	if (fd >= 0)
