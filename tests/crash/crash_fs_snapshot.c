@@ -131,6 +131,25 @@ static int limit_uid(struct fs *fs)
 	return fs_limit_set(fs, &x_root, NULL, &l);
 }
 
+static int limit_pins(struct fs *fs)
+{
+	struct fs_limit l = {.kind = FS_LIMIT_PINS, .id = 9, .blocks = 0, .inodes = UINT64_MAX};
+
+	return fs_limit_set(fs, &x_root, NULL, &l);
+}
+static int limit_pins_all(struct fs *fs)
+{
+	struct fs_limit l = {.kind = FS_LIMIT_PINS_POOL, .blocks = 1 << 20, .inodes = 7};
+
+	return fs_limit_set(fs, &x_root, NULL, &l);
+}
+static int limit_pins_none(struct fs *fs)
+{
+	struct fs_limit l = {.kind = FS_LIMIT_PINS, .id = 9};
+
+	return fs_limit_clear(fs, &x_root, &l);
+}
+
 static void taking(void **state)
 {
 	const struct fscrash c = {.name = "snapshot",
@@ -229,6 +248,17 @@ static void limits_around_a_checkpoint(void **state)
 	fscrash_run(&c);
 }
 
+static void limits_of_pins(void **state)
+{
+	const struct fscrash c = {.name = "limits-pins",
+				  .prepare = prepare,
+				  .op = {limit_pins, limit_pins_all, limit_pins_none, limit_pins},
+				  .checkpoint_at = 2};
+
+	(void)state;
+	fscrash_run(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +271,7 @@ int main(void)
 	    cmocka_unit_test(around_a_checkpoint),
 	    cmocka_unit_test(limits),
 	    cmocka_unit_test(limits_around_a_checkpoint),
+	    cmocka_unit_test(limits_of_pins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
