@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+uint64_t rig_lease_time_ns;
+bool rig_no_resume;
 enum way rig_way;
 
 void rig_init(int argc, char **argv)
@@ -34,8 +36,11 @@ void rig_init(int argc, char **argv)
 static void serve(const struct rig *rig, const char *pool, uint64_t deadline_ns, int stop, int tell)
 {
 	struct lh_open_options open_options = {.size = sizeof(open_options), .deadline_ns = deadline_ns};
-	struct lh_server_options options = {
-	    .size = sizeof(options), .tcp_as_given = true, .tcp_uid = geteuid(), .tcp_gid = getegid()};
+	struct lh_server_options options = {.size = sizeof(options),
+					    .tcp_as_given = true,
+					    .tcp_uid = geteuid(),
+					    .tcp_gid = getegid(),
+					    .session_timeout_ns = rig_lease_time_ns};
 	struct lh_server *by_unix, *by_tcp;
 	struct lh_fs *fs;
 	char byte;
@@ -119,6 +124,7 @@ struct lh_fs *rig_open(const struct rig *rig)
 				    .ring_bytes = 4 * MIB};
 	struct lh_fs *fs = NULL;
 
+	o.no_resume = rig_no_resume;
 	assert_ok(lh_fs_open(rig_way == WAY_TCP ? rig->tcp_address : rig->unix_address, &o, &fs));
 	return fs;
 }

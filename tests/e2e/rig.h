@@ -8,6 +8,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,6 +32,11 @@ struct rig {
 	char dir[64];
 	char unix_address[128], tcp_address[64];
 };
+
+/* Before rig_start: the server's lease time; 0: the product's own. */
+extern uint64_t rig_lease_time_ns;
+/* Sessions of rig_open end with their connection, at once. */
+extern bool rig_no_resume;
 
 /* Reads the way from argv; 77 for the test runner when it is none. */
 void rig_init(int argc, char **argv);

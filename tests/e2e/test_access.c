@@ -258,6 +258,8 @@ int main(int argc, char **argv)
 	way_name = argv[1];
 	if (argc == 5 && strcmp(argv[2], "hold") == 0)
 		return hold(argv);
+	/* L34: over TCP a death is known by it. */
+	rig_lease_time_ns = 3 * SECONDS;
 	rig_start(&rig, "mem:64M", 20 * SECONDS);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	rig_stop(&rig);

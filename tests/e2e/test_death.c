@@ -170,5 +170,7 @@ int main(int argc, char **argv)
 	};
 
 	rig_init(argc, argv);
+	/* So long a client waits for the server to come back, before it says that it is gone (P61). */
+	rig_lease_time_ns = 2 * SECONDS;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

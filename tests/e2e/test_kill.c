@@ -194,6 +194,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
+	rig_no_resume = true; /* nobody waits for a server to come back */
 	strcpy(pool, tmpfs ? "/dev/shm/lh-kill-XXXXXX" : "/var/tmp/lh-kill-XXXXXX");
 	if (mkdtemp(pool) == NULL) {
 		fprintf(stderr, "skipped: no directory %s: %s\n", pool, strerror(errno));
