@@ -12,9 +12,9 @@
  *   - returns 0 (or a count) on success, a negative errno on failure; lh_error_text() then has a sentence for people:
  *     what was wrong, where, what to do. Errors that any call may return besides its own: -ENOMEM;
  *     remote: -ENOTCONN (the server was not to be reached for its lease time, which the call has waited; nothing
- *     acknowledged is lost), -EPROTO (the peer broke the protocol; the session has ended), after a restart of the server
- *     -EIO (the outcome of a change is unknown, or what was not synced may be lost: the sentence tells which) and -ESTALE
- *     (an open file is no longer there).
+ *     acknowledged is lost), -EPROTO (the peer broke the protocol; the session has ended), after a restart of the
+ *server -EIO (the outcome of a change is unknown, or what was not synced may be lost: the sentence tells which) and
+ *-ESTALE (an open file is no longer there).
  *   - may block (on the medium, on a peer, on a break of somebody's lease until its deadline).
  *   - is thread safe. A handle may be used by many threads, but closed by one, after the others have returned.
  *   - offsets and lengths are bytes; paths are absolute inside the filesystem, at most 4096 bytes, names at most 255.
@@ -384,8 +384,8 @@ struct lh_lease_options {
  * A lease on [off, off + len): the promise that the layout stays, and the keys to reach it. READ needs a file open for
  * reading, WRITE one for writing (-EBADF). WRITE may reach beyond the end of file; the size grows at commit (L30).
  * Without LH_LEASE_MANUAL the lease heals itself: after a recall the next direct access gets it again, unseen (L15).
- * -EAGAIN (NOWAIT), -EDQUOT over an administrator's limit of leases or pinned bytes, -ENOMEM over RLIMIT_MEMLOCK (L18; calls
- * still work), -ENODATA nothing there (READ beyond the end), -ENOSPC.
+ * -EAGAIN (NOWAIT), -EDQUOT over an administrator's limit of leases or pinned bytes, -ENOMEM over RLIMIT_MEMLOCK (L18;
+ * calls still work), -ENODATA nothing there (READ beyond the end), -ENOSPC.
  */
 LH_API int lh_lease_get(struct lh_file *file, uint64_t off, uint64_t len, const struct lh_lease_options *opt,
 			struct lh_lease **out);

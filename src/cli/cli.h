@@ -114,7 +114,7 @@ const char *cli_base_name(const char *path);
 	X(resize, "give the pool another size")                                                                        \
 	X(evacuate, "move everything out of failing memory")                                                           \
 	X(limits, "show all limits and what is used of them")                                                          \
-	X(pins, "show what devices can reach, and what is charged for it")                                              \
+	X(pins, "show what devices can reach, and what is charged for it")                                             \
 	X(leases, "show who holds leases")                                                                             \
 	X(sessions, "show who is connected, and how each answers")                                                     \
 	X(audit, "show which leases were taken by force")                                                              \

@@ -29,9 +29,10 @@
 #define WINDOWS_MAX  256u   /* of a session */
 #define RUNS_MAX     49152u /* of a session: 2 MB here, and as many keys there */
 /*
- * When a window is worth it (docs/design.md has the measurements): a grant and its release cost two round trips, a small
- * read by call one, and every 64 runs of a grant some more. A window is asked for when a reader has come by so many
- * times, or has read so much in sequence, unless the file's pieces are so small that long reads are better off as calls.
+ * When a window is worth it (docs/design.md has the measurements): a grant and its release cost two round trips, a
+ * small read by call one, and every 64 runs of a grant some more. A window is asked for when a reader has come by so
+ * many times, or has read so much in sequence, unless the file's pieces are so small that long reads are better off as
+ * calls.
  */
 #define TOUCHES_MIN    16u
 #define RUNS_PER_TOUCH 64u

@@ -68,7 +68,7 @@ struct lh_fs {
 	struct address address;
 	struct lh_open_options opt; /* defaults filled in */
 	struct conn_dial dial;
-	pthread_t reclaimer;        /* renew.c; under lock */
+	pthread_t reclaimer; /* renew.c; under lock */
 	bool reclaimer_made, reclaimer_runs;
 	struct proto_welcome welcome;
 	struct conn *conn;
@@ -76,7 +76,7 @@ struct lh_fs {
 	struct evqueue *events;
 	atomic_bool nowait;
 	atomic_ullong interrupts; /* calls of lh_fs_interrupt */
-	atomic_uint handles; /* files, directories and queues that are open */
+	atomic_uint handles;      /* files, directories and queues that are open */
 
 	struct lock lock; /* CLIENT */
 	struct grant *grants[CLIENT_BUCKETS];
@@ -87,9 +87,9 @@ struct lh_fs {
 	unsigned leaving; /* of all leases */
 	TAILQ_HEAD(, lh_file) files;
 	struct session_cache *cache; /* cache.c; NULL: none */
-	struct cond unused;    /* a file's users became none */
-	uint64_t written_boot; /* of the server that has what is written and not committed */
-	atomic_uint restarts;  /* of the server, during this session (client_lost_all) */
+	struct cond unused;          /* a file's users became none */
+	uint64_t written_boot;       /* of the server that has what is written and not committed */
+	atomic_uint restarts;        /* of the server, during this session (client_lost_all) */
 };
 
 /* What was written directly through a file (dirty.c). */
@@ -118,9 +118,9 @@ struct lh_file {
 struct flight {
 	TAILQ_ENTRY(flight) in_lease;
 	struct range range;
-	struct range cut; /* what of it a truncate takes away while it flies */
+	struct range cut;  /* what of it a truncate takes away while it flies */
 	unsigned restarts; /* client_restarts() when it began */
-	bool queued; /* nobody may be waiting for it: a recall must see to it */
+	bool queued;       /* nobody may be waiting for it: a recall must see to it */
 };
 
 /* A range that is to be released when nothing is in flight on it. */
@@ -146,24 +146,24 @@ struct lh_lease {
 	struct grant_list grants; /* under lh_fs.lock too */
 	TAILQ_HEAD(, flight) flying;
 	struct leaving *leaving;
-	struct range expected; /* what should be covered: granted, not known to be beyond the end of file */
-	uint64_t number;       /* of the newest grant */
-	uint64_t size;         /* of the file, as last told */
-	uint64_t changes;      /* counts what changed map or size */
-	struct cache *cache;   /* not NULL: the session's own, for plain reads (cache.c) */
-	unsigned asking;       /* wishes of the cache that are on their way */
-	unsigned shrinks;      /* how often this session made the file shorter */
-	bool size_old;         /* the size may have shrunk since */
-	uint64_t max_age_ns;   /* EXCLUSIVE, as asked */
+	struct range expected;  /* what should be covered: granted, not known to be beyond the end of file */
+	uint64_t number;        /* of the newest grant */
+	uint64_t size;          /* of the file, as last told */
+	uint64_t changes;       /* counts what changed map or size */
+	struct cache *cache;    /* not NULL: the session's own, for plain reads (cache.c) */
+	unsigned asking;        /* wishes of the cache that are on their way */
+	unsigned shrinks;       /* how often this session made the file shorter */
+	bool size_old;          /* the size may have shrunk since */
+	uint64_t max_age_ns;    /* EXCLUSIVE, as asked */
 	uint64_t deny_until_ns; /* by clock_now_ns; 0: not got yet */
 	bool exclusive;
 	bool reclaim;    /* EXCLUSIVE since before the server restarted: asked for as that (L35) */
 	bool reclaiming; /* by the thread of renew.c: release waits */
 	bool asked_back; /* that thread has tried */
-	bool broken;           /* it could not be changed (L23): the next try gets it anew first */
-	bool faulting;         /* a thread asks for a missing piece; the others wait */
-	bool lost;             /* something was taken away: unknown means gone, not just unmapped */
-	bool dead;             /* with its session */
+	bool broken;     /* it could not be changed (L23): the next try gets it anew first */
+	bool faulting;   /* a thread asks for a missing piece; the others wait */
+	bool lost;       /* something was taken away: unknown means gone, not just unmapped */
+	bool dead;       /* with its session */
 };
 
 static inline struct lh_fs *lease_session(const struct lh_lease *l)
@@ -307,7 +307,7 @@ struct lease_get {
 	struct grant *grant; /* memory, made before; NULL when it is in the tables */
 	struct range granted;
 	unsigned shrinks; /* the lease's when it was asked for */
-	bool forgotten; /* a notice overtook the grant: ask again */
+	bool forgotten;   /* a notice overtook the grant: ask again */
 };
 
 /* grant.c. */

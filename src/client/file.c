@@ -94,9 +94,10 @@ static int close_check(struct lh_file *file)
 	TAILQ_FOREACH (lease, &file->leases, in_file)
 		queued += atomic_load(&lease->queued);
 	lock_drop(&fs->lock);
-	return queued ? fail(-EBUSY, "%u operations of queues on this file's leases are outstanding; wait for them first",
-			     queued)
-		      : 0;
+	return queued
+		   ? fail(-EBUSY, "%u operations of queues on this file's leases are outstanding; wait for them first",
+			  queued)
+		   : 0;
 }
 
 static void close_leases(struct lh_file *file)

@@ -186,7 +186,7 @@ enum item_type {
 #define ITEM_MAP_UNWRITTEN 1u
 #define ITEM_XATTR_APPEND  1u /* the value goes on behind what is there */
 #define ITEM_XATTR_REMOVE  2u
-#define ITEM_BAD_GOOD      1u /* usable again */
+#define ITEM_BAD_GOOD      1u                  /* usable again */
 #define FORMAT_CLAIM_MAX   ((uint64_t)1 << 51) /* the highest number of a claim */
 #define FORMAT_CLAIMS_MAX  65536u
 #define ITEM_CLAIM_READ    1u

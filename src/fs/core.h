@@ -116,8 +116,8 @@ struct fs {
 	struct lock rename; /* RENAME: parents of directories */
 	struct freeze *freeze;
 	struct limits *limits;
-	struct claims *claims; /* claims.h */
-	struct keeper *keeper; /* keeper.h */
+	struct claims *claims;     /* claims.h */
+	struct keeper *keeper;     /* keeper.h */
 	struct lease_clock clock;  /* the arbiter's */
 	uint64_t exclusive_max_ns; /* the arbiter's, too */
 	_Atomic uint64_t next_ino;

@@ -12,18 +12,18 @@
 
 #define STATUS_MAX 4095u
 
-#define RULE_TYPE     "P3 unknown type"
-#define RULE_LENGTH   "P4 length outside the type's limits"
-#define RULE_FLAGS    "P5 flags that this message cannot have"
-#define RULE_ACK      "P6 this message acknowledges nothing"
-#define RULE_STATUS   "P7 status in a request, or no errno"
-#define RULE_SHORT    "P10 message ends inside a field"
-#define RULE_LONG     "P11 bytes after the last field"
-#define RULE_OVER     "P12 string, data or list over its limit"
-#define RULE_STRING   "P13 zero byte in a string"
-#define RULE_VALUE    "P14 value outside its limits"
-#define RULE_RANGE    "P15 range wraps around"
-#define RULE_NAME     "P16 not a name: empty, too long or with a slash"
+#define RULE_TYPE   "P3 unknown type"
+#define RULE_LENGTH "P4 length outside the type's limits"
+#define RULE_FLAGS  "P5 flags that this message cannot have"
+#define RULE_ACK    "P6 this message acknowledges nothing"
+#define RULE_STATUS "P7 status in a request, or no errno"
+#define RULE_SHORT  "P10 message ends inside a field"
+#define RULE_LONG   "P11 bytes after the last field"
+#define RULE_OVER   "P12 string, data or list over its limit"
+#define RULE_STRING "P13 zero byte in a string"
+#define RULE_VALUE  "P14 value outside its limits"
+#define RULE_RANGE  "P15 range wraps around"
+#define RULE_NAME   "P16 not a name: empty, too long or with a slash"
 
 /* The 32 bytes in front of every message: table 2. */
 struct wire_header {

@@ -75,8 +75,8 @@ struct job {
 	struct session *session;
 	void (*run)(struct job *job); /* frees the job */
 	struct proto_header header;
-	uint8_t *message; /* header and body; owned */
-	bool limited;     /* counts in session->running */
+	uint8_t *message;    /* header and body; owned */
+	bool limited;        /* counts in session->running */
 	struct share *share; /* workers.c: in whose it counts; NULL: in nobody's */
 };
 

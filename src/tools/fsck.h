@@ -71,7 +71,7 @@ struct fsck_state {
 	struct fsck_inodes inodes;
 	struct fsck_entries entries;
 	struct fsck_limits limits;
-	struct extmap bad; /* pool blocks to themselves */
+	struct extmap bad;    /* pool blocks to themselves */
 	struct extmap claims; /* their numbers, to nothing */
 	struct fsck_early early[FSCK_EARLY_MAX];
 	unsigned early_count;

@@ -398,10 +398,15 @@ static const struct item item_limit = {
     .type = ITEM_LIMIT, .ino = 1, .limit = {.blocks = 9, .inodes = 10, .kind = ITEM_LIMIT_UID, .id = 1000}};
 static const struct item item_bad = {
     .type = ITEM_BAD, .ino = 1, .map = {.start = 100, .blocks = 5, .flags = ITEM_BAD_GOOD}};
-static const struct item item_claim = {
-    .type = ITEM_CLAIM,
-    .ino = 17,
-    .claim = {.id = 3, .start = 4096, .end = 12288, .until_ns = 5, .uid = 1000, .mode = ITEM_CLAIM_WRITE, .client = {0xaa, 0xbb}}};
+static const struct item item_claim = {.type = ITEM_CLAIM,
+				       .ino = 17,
+				       .claim = {.id = 3,
+						 .start = 4096,
+						 .end = 12288,
+						 .until_ns = 5,
+						 .uid = 1000,
+						 .mode = ITEM_CLAIM_WRITE,
+						 .client = {0xaa, 0xbb}}};
 
 static void items_have_their_bytes(void **state)
 {
@@ -606,7 +611,8 @@ static void each_rule_of_limits_and_bad_blocks_is_found(void **state)
 	expect_none(ITEM_WITH(item_limit, it.limit.id = 0));
 	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 0), "4.10a");
 	expect_rule(ITEM_WITH(item_limit, it.limit.kind = 6), "4.10a");
-	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS; it.limit.blocks = it.limit.inodes = UINT64_MAX));
+	expect_none(
+	    ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS; it.limit.blocks = it.limit.inodes = UINT64_MAX));
 	expect_none(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS; it.limit.blocks = it.limit.inodes = 0));
 	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS_DEFAULT), "4.10c");
 	expect_rule(ITEM_WITH(item_limit, it.limit.kind = ITEM_LIMIT_PINS_POOL), "4.10c");

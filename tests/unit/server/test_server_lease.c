@@ -532,7 +532,8 @@ static void a_client_that_vanishes_leaves_nothing(void **state)
 	raw_send(o, PROTO_LEASE_GET, 0, &b); /* waits for the gate */
 	assert_int_equal(raw_recv(o, 20 * NS_PER_MS), -ETIMEDOUT);
 	raw_close(o);
-	/* Its lease went at once, and its truncate and its LEASE_GET waited no longer: nobody is there to hear of them. */
+	/* Its lease went at once, and its truncate and its LEASE_GET waited no longer: nobody is there to hear of them.
+	 */
 	rig_wait_stats(&f->rig, 1, 2);
 	assert_int_equal(raw_release(f->r, g.lease, 0, ALL), 0);
 	rig_wait_stats(&f->rig, 0, 2);

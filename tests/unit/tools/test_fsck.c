@@ -406,8 +406,9 @@ static void dump_shows_every_structure(void **state)
 	expect_text(text, "name=\"user.text\" value=\"it is \\x22so\\x22\"");
 	expect_text(text, "name=\"user.bytes\" value=0x01ff");
 	expect_text(text, "limit: type=9");
-	expect_text(text, "claim: type=11 length=72 ino=2 uid=10 id=7 client=ab000000000000000000000000000000 start=4096 "
-			  "end=8192 until_ns=9 mode=2");
+	expect_text(text,
+		    "claim: type=11 length=72 ino=2 uid=10 id=7 client=ab000000000000000000000000000000 start=4096 "
+		    "end=8192 until_ns=9 mode=2");
 	expect_text(text, "blocks=100 inodes=7");
 	expect_text(text, "start=3000 blocks=4");
 	free(text);
