@@ -748,6 +748,91 @@ struct lh_trace {
 /* Start with *cursor 0. Returns how many were copied. */
 LH_API int lh_fs_trace(struct lh_fs *fs, uint64_t *cursor, struct lh_trace *out, unsigned max);
 
+/* ---- acting for others: mounts, gateways
+ * ------------------------------------------------------------------------------------------ */
+
+/*
+ * Who serves a filesystem to others (a mount, an NFS or SMB server) works with inode numbers and other people's rights,
+ * as with openat(2) and setfsuid(2). The calls of one thread are done as its struct lh_caller says, until it says
+ * otherwise. Everything in it may change between calls; it stays the caller's, and must live until it is replaced.
+ *
+ *	struct lh_caller who = {.size = sizeof(who), .flags = LH_CALLER_CHECKED, .uid = uid, .gid = gid, .at =
+ *{parent}}; lh_thread_caller(&who); err = lh_path_mkdir(fs, "name", 0755); lh_thread_caller(NULL);
+ */
+struct lh_caller {
+	uint32_t size;
+	uint32_t flags; /* LH_CALLER_* */
+	/* Count only in sessions that lh_fs_act has allowed it; in others the session's own identity stays. */
+	uint32_t uid, gid;
+	uint32_t group_count; /* supplementary groups, at most 64: more are not looked at */
+	uint32_t umask;       /* off the mode of what is made, but where a default ACL stands in its place */
+	const uint32_t *groups;
+	/*
+	 * Inodes that the first and the second path of a call start from; 0: the root. There "" is that inode itself,
+	 * of whatever type, never followed. -ESTALE: it is gone. Numbers are never used again for another inode.
+	 */
+	uint64_t at[2];
+	/* May be NULL. Calls by path that find, make, open or change an inode say here what it is like afterwards. */
+	struct lh_stat *stat;
+	uint64_t library[64]; /* the library's own */
+};
+/* Permissions were checked already (by the kernel over a mount that checks them): nothing is refused for want of them.
+ */
+#define LH_CALLER_CHECKED 1u
+/* NULL: the session itself again. Does not block. -EINVAL: size. */
+LH_API int lh_thread_caller(struct lh_caller *caller);
+/* From now on uid, gid, groups and LH_CALLER_CHECKED of callers count in this session. Root and the owner of the
+ * filesystem's root directory, else -EPERM. */
+LH_API int lh_fs_act(struct lh_fs *fs);
+/* lh_dir_next, and what the entry's inode is like, in one. An entry that vanished meanwhile is left out. */
+LH_API int lh_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st);
+
+/*
+ * Copies of names, attributes and content (a mount's kernel keeps some) must be dropped when somebody else changes the
+ * original. Events of this session's own calls are left out; of one that stores through a lease, DATA comes when it
+ * gets WRITE and again at every commit and when it lets go.
+ */
+enum lh_change_type {
+	LH_CHANGE_DATA = 1,  /* content or size of ino */
+	LH_CHANGE_ATTR = 2,  /* mode, owner, times, links, attributes, ACLs of ino */
+	LH_CHANGE_ENTRY = 3, /* name in the directory ino: made, gone, or means something else */
+	LH_CHANGE_ALL = 4,   /* events were lost (too many, or the connection): anything may have changed */
+};
+struct lh_change {
+	uint32_t size;
+	uint32_t type; /* enum lh_change_type */
+	uint64_t ino;
+	bool writers;   /* DATA: somebody holds WRITE leases on it now: copies are old as soon as they are made */
+	char name[256]; /* ENTRY */
+};
+/*
+ * each() is called from a thread of the library, in order, after the change and soon (not before its call returns to
+ * whoever made it); it may call the library. One watch a session (-EBUSY); NULL ends it, and waits for the call that
+ * runs. -EOPNOTSUPP: the server does not know it.
+ */
+LH_API int lh_fs_watch(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change *change), void *ctx);
+
+/* ---- files of a mount
+ * -------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Direct access for a program that has a path or a descriptor in a mount of Leasehold: finds the pool's server behind
+ * the mount and opens the same file there. Files of one process and server share a session; it ends with the last of
+ * them (lh_file_close). flags: O_RDONLY or O_RDWR, and of the descriptor at most what it was opened for (0: that).
+ * -ENOTTY: not a file of a mount of Leasehold; -EOPNOTSUPP: nothing serves the pool behind it (mount --listen);
+ * -ENOENT: a descriptor's file has no name any more, or had its name changed all the time; -EACCES; what lh_fs_open
+ * and lh_file_open say.
+ */
+LH_API int lh_file_from_fd(int fd, int flags, const struct lh_open_options *opt, struct lh_file **out);
+LH_API int lh_file_from_path(const char *path, int flags, const struct lh_open_options *opt, struct lh_file **out);
+/* What is behind a path in a mount: the address to open, and the path inside. -ENOTTY: no mount of Leasehold. */
+struct lh_mounted {
+	uint32_t size;
+	char address[256];
+	char path[4097];
+};
+LH_API int lh_mounted_at(const char *path, struct lh_mounted *out);
+
 /* ---- serving
  * --------------------------------------------------------------------------------------------------------------- */
 

@@ -142,6 +142,10 @@ struct lh_backend {
 	int (*fs_resize)(struct lh_fs *fs, uint64_t bytes, lh_progress progress, void *ctx);
 	int (*fs_evacuate)(struct lh_fs *fs, uint64_t off, uint64_t len,
 			   void (*each)(void *ctx, const struct lh_loss *loss), void *ctx);
+	/* NULL: callers other than the session itself are not known there. */
+	int (*fs_act)(struct lh_fs *fs);
+	int (*dir_next_stat)(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st);
+	int (*fs_watch)(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change *change), void *ctx);
 	/* NULL: file_sync does it. */
 	int (*file_commit)(struct lh_file *file, uint64_t off, uint64_t len);
 	/* NULL: no devices (remote). */

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/caller.h"
+
 int64_t api_result(int64_t result, const char *call, const char *object)
 {
 	if (likely(result >= 0) || fail_text()[0] != '\0')
@@ -54,7 +56,7 @@ int api_path(const char *path, const char *call)
 {
 	if (!path)
 		return fail(-EINVAL, "%s: the path is NULL", call);
-	if (path[0] == '\0')
+	if (path[0] == '\0' && !(thread_caller && (thread_caller->at[0] || thread_caller->at[1])))
 		return fail(-ENOENT, "%s: the path is empty; \"/\" is the root directory", call);
 	if (strnlen(path, API_PATH_MAX + 1) > API_PATH_MAX)
 		return fail(-ENAMETOOLONG, "%s: the path is longer than %u bytes", call, API_PATH_MAX);

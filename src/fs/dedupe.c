@@ -129,7 +129,7 @@ static int may_dedupe(const struct clone *c)
 
 	if (err)
 		return err;
-	if (cred->uid == 0 || cred->uid == c->dst->attr.uid || perm_check(c->dst, cred, MAY_WRITE) == 0)
+	if (cred_is_super(cred) || cred->uid == c->dst->attr.uid || perm_check(c->dst, cred, MAY_WRITE) == 0)
 		return 0;
 	return fail(-EPERM, "dedupe into a file that you may not write");
 }

@@ -289,7 +289,7 @@ int fs_evacuate(struct fs *fs, const struct fs_caller *who, uint64_t off, uint64
 	int losses;
 	int err;
 
-	if (who->cred.uid != 0)
+	if (!cred_is_super(&who->cred))
 		return fail(-EPERM, "only root can give up blocks of a pool");
 	if (fs->read_only)
 		return fail(-EROFS, "the filesystem is mounted read-only");

@@ -39,8 +39,18 @@ struct fs_handle;
 struct fs_cred {
 	uint32_t uid, gid;
 	uint32_t group_count;
+	/* Somebody with the right to (the kernel over a mount) has checked permissions: nothing is refused for want of
+	 * them, as for the superuser. uid and gid only say who owns what is made. */
+	bool checked;
 	uint32_t groups[FS_GROUPS_MAX];
 };
+
+static inline bool cred_is_super(const struct fs_cred *c)
+{
+	return c->uid == 0 || c->checked;
+}
+
+struct fs_attr;
 
 /* Who calls. uid 0 is the superuser, as in POSIX. */
 struct fs_caller {
@@ -54,6 +64,13 @@ struct fs_caller {
 	 */
 	uint32_t umask;
 	uint64_t tag; /* of this call, for lease_interrupt of the session: its waits return -EINTR then */
+	/*
+	 * Inodes that the first and the second path of a call start from, as openat's; 0: the root. There "" is that
+	 * inode itself, whatever it is and without following it. -ESTALE: there is none any more.
+	 */
+	uint64_t at[2];
+	/* Not NULL: calls by path that made, found, opened or changed an inode say here what it is like now. */
+	struct fs_attr *attr;
 };
 
 struct fs_attr {

@@ -268,6 +268,15 @@ void inode_attr_read(const struct inode *i, struct fs_attr *out)
 		out->flags |= FS_ATTR_READ_ONLY;
 }
 
+void inode_tell(struct inode *i, const struct fs_caller *who)
+{
+	if (likely(!who->attr))
+		return;
+	rwlock_take_read(&i->lock);
+	inode_attr_read(i, who->attr);
+	rwlock_drop(&i->lock);
+}
+
 void inode_touch_atime(struct fs *fs, struct inode *i)
 {
 	int64_t atime = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);

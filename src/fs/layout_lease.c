@@ -130,7 +130,7 @@ static int grant_pin(struct grant *g, struct range range, const struct lease_gra
 
 int lease_may_deny(const struct inode *i, const struct fs_caller *who, const struct fs_lease_args *a)
 {
-	if (!a->exclusive || who->cred.uid == 0 || who->cred.uid == i->attr.uid)
+	if (!a->exclusive || cred_is_super(&who->cred) || who->cred.uid == i->attr.uid)
 		return 0;
 	return fail(-EPERM, "an EXCLUSIVE lease is for the file's owner and for root");
 }

@@ -205,7 +205,7 @@ int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 	struct limit_set s = {.fs = fs, .want = limit};
 	int err;
 
-	if (who->cred.uid != 0)
+	if (!cred_is_super(&who->cred))
 		return fail(-EPERM, "only root may set limits");
 	if (fs->read_only)
 		return fail(-EROFS, "the filesystem is mounted read-only");
@@ -217,7 +217,7 @@ int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 	case FS_LIMIT_TREE:
 		if (!tree_path)
 			break;
-		err = path_inode(fs, &who->cred, tree_path, true, &s.top);
+		err = path_inode(fs, who, tree_path, true, &s.top);
 		if (err)
 			return err;
 		err = s.top->type == DT_DIR ? set_run(&s) : -ENOTDIR;
@@ -241,7 +241,7 @@ int fs_limit_clear(struct fs *fs, const struct fs_caller *who, struct fs_limit *
 	struct limit_set s = {.fs = fs, .want = limit};
 	int err;
 
-	if (who->cred.uid != 0)
+	if (!cred_is_super(&who->cred))
 		return fail(-EPERM, "only root may set limits");
 	if (fs->read_only)
 		return fail(-EROFS, "the filesystem is mounted read-only");
@@ -277,7 +277,7 @@ int fs_limit_get(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 	case FS_LIMIT_TREE:
 		if (!tree_path)
 			break;
-		err = path_inode(fs, &who->cred, tree_path, true, &i);
+		err = path_inode(fs, who, tree_path, true, &i);
 		if (err)
 			return err;
 		rwlock_take_read(&i->lock);

@@ -169,9 +169,10 @@ int node_create(const struct walk *w, const struct node *n, struct inode **out)
 
 int node_make(struct fs *fs, const struct fs_caller *who, const char *path, const struct node *n)
 {
+	struct inode *made = NULL;
 	struct walk w;
 	struct entry *e;
-	int err = walk_path(&w, fs, &who->cred, path);
+	int err = walk_path(&w, fs, who, 0, path);
 
 	if (err)
 		return err;
@@ -185,10 +186,14 @@ int node_make(struct fs *fs, const struct fs_caller *who, const char *path, cons
 		else if (err == -ENOENT && w.slash && !S_ISDIR(n->mode))
 			err = -ENOENT;
 		else if (err == -ENOENT)
-			err = node_create(&w, n, NULL);
+			err = node_create(&w, n, &made);
 	}
 	rwlock_drop(&w.dir->lock);
 	walk_end(&w);
+	if (made) {
+		inode_tell(made, who);
+		inode_put(fs, made);
+	}
 	return err;
 }
 
@@ -221,7 +226,7 @@ ssize_t fs_readlink(struct fs *fs, const struct fs_caller *who, const char *path
 {
 	struct inode *i;
 	ssize_t len;
-	int err = path_inode(fs, &who->cred, path, false, &i);
+	int err = path_inode(fs, who, path, false, &i);
 
 	if (err)
 		return err;
@@ -388,7 +393,7 @@ static int remove_name(struct fs *fs, const struct fs_caller *who, const char *p
 {
 	unsigned tries = 0;
 	struct walk w;
-	int err = walk_path(&w, fs, &who->cred, path);
+	int err = walk_path(&w, fs, who, 0, path);
 
 	if (err)
 		return err;
@@ -470,11 +475,11 @@ static int link_check(const struct walk *w, const struct inode *i)
 	return i->nlink >= FS_LINKS_MAX ? fail(-EMLINK, "a file has at most %u names", FS_LINKS_MAX) : 0;
 }
 
-int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, const char *to)
+int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, unsigned which, const char *to)
 {
 	struct lockset set = {0};
 	struct walk w;
-	int err = walk_path(&w, fs, &who->cred, to);
+	int err = walk_path(&w, fs, who, which, to);
 
 	if (err)
 		return err;
@@ -486,17 +491,19 @@ int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, cons
 		err = link_now(&w, i);
 	lockset_drop(&set);
 	walk_end(&w);
+	if (!err)
+		inode_tell(i, who);
 	return err;
 }
 
 int fs_link(struct fs *fs, const struct fs_caller *who, const char *from, const char *to)
 {
 	struct inode *i;
-	int err = path_inode(fs, &who->cred, from, false, &i);
+	int err = path_inode(fs, who, from, false, &i);
 
 	if (err)
 		return err;
-	err = inode_link(fs, who, i, to);
+	err = inode_link(fs, who, i, 1, to);
 	inode_put(fs, i);
 	return err;
 }

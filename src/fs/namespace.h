@@ -23,8 +23,8 @@ struct node {
 int node_create(const struct walk *w, const struct node *n, struct inode **out);
 /* node_create at the end of a path where nothing may be yet. */
 int node_make(struct fs *fs, const struct fs_caller *who, const char *path, const struct node *n);
-/* One more name for a counted inode that is no directory. */
-int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, const char *to);
+/* One more name for a counted inode that is no directory; `to` is the call's path `which`. */
+int inode_link(struct fs *fs, const struct fs_caller *who, struct inode *i, unsigned which, const char *to);
 /* Under the directory's exclusive lock: it takes new entries (it is not removed, the fs not read-only). */
 int dir_writable(const struct walk *w);
 /*

@@ -89,8 +89,8 @@ static int open_walk(struct fs *fs, const struct fs_caller *who, const char *pat
 		return err ? err : 1;
 	}
 	if (!(flags & O_CREAT))
-		return path_inode(fs, &who->cred, path, !(flags & O_NOFOLLOW), out);
-	err = walk_path(&w, fs, &who->cred, path);
+		return path_inode(fs, who, path, !(flags & O_NOFOLLOW), out);
+	err = walk_path(&w, fs, who, 0, path);
 	while (!err) {
 		struct inode *i;
 
@@ -177,6 +177,7 @@ int fs_open(struct fs *fs, const struct fs_caller *who, const char *path, int fl
 		fs_close(h, NULL, 0);
 		return err;
 	}
+	inode_tell(i, who);
 	*out = h;
 	return 0;
 }
@@ -248,7 +249,7 @@ static void stat_inode(struct inode *i, struct fs_attr *out)
 int fs_stat(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, struct fs_attr *out)
 {
 	struct inode *i;
-	int err = path_inode(fs, &who->cred, path, follow, &i);
+	int err = path_inode(fs, who, path, follow, &i);
 
 	if (err)
 		return err;
@@ -347,18 +348,24 @@ static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_cred *c
 int fs_setattr(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const struct fs_setattr *set)
 {
 	struct inode *i;
-	int err = path_inode(fs, &who->cred, path, follow, &i);
+	int err = path_inode(fs, who, path, follow, &i);
 
 	if (err)
 		return err;
 	err = set->mask & FS_SET_MODE && i->type == DT_LNK ? -EOPNOTSUPP : setattr_inode(fs, i, &who->cred, set);
+	if (!err)
+		inode_tell(i, who);
 	inode_put(fs, i);
 	return err;
 }
 
 int fs_fsetattr(struct fs_handle *h, const struct fs_caller *who, const struct fs_setattr *set)
 {
-	return setattr_inode(h->fs, h->inode, &who->cred, set);
+	int err = setattr_inode(h->fs, h->inode, &who->cred, set);
+
+	if (!err)
+		inode_tell(h->inode, who);
+	return err;
 }
 
 /* --- reading directories --------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "fs/perm.h"
 
-static int path_check(const char *path)
+static int path_check(const char *path, bool relative)
 {
-	if (path[0] == '\0')
+	if (path[0] == '\0' && !relative)
 		return fail(-ENOENT, "the path is empty");
 	if (strnlen(path, FS_PATH_MAX + 1) > FS_PATH_MAX)
 		return fail(-ENAMETOOLONG, "the path is longer than %u bytes", FS_PATH_MAX);
@@ -151,14 +151,34 @@ static int walk_on(struct walk *w)
 	return err;
 }
 
-int walk_path(struct walk *w, struct fs *fs, const struct fs_cred *cred, const char *path)
+/* Where a path starts, counted. */
+static int walk_start(struct fs *fs, uint64_t at, const char *path, struct inode **out)
 {
-	int err = path_check(path);
+	if (at == 0) {
+		inode_get(fs->root);
+		*out = fs->root;
+		return 0;
+	}
+	*out = itable_get(fs, at);
+	if (!*out)
+		return fail(-ESTALE, "inode %llu: there is no such file any more", (unsigned long long)at);
+	if (path[0] != '\0' && (*out)->type != DT_DIR) {
+		inode_put(fs, *out);
+		return -ENOTDIR;
+	}
+	return 0;
+}
 
+int walk_path(struct walk *w, struct fs *fs, const struct fs_caller *who, unsigned which, const char *path)
+{
+	struct inode *start;
+	int err = path_check(path, who->at[which] != 0);
+
+	if (!err)
+		err = walk_start(fs, who->at[which], path, &start);
 	if (err)
 		return err;
-	*w = (struct walk){.fs = fs, .cred = cred, .dir = fs->root, .rest = path};
-	inode_get(fs->root);
+	*w = (struct walk){.fs = fs, .cred = &who->cred, .dir = start, .rest = path};
 	return walk_on(w);
 }
 
@@ -181,11 +201,15 @@ void walk_end(struct walk *w)
 	w->spliced = NULL;
 }
 
-int path_inode(struct fs *fs, const struct fs_cred *cred, const char *path, bool follow, struct inode **out)
+int path_inode(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, struct inode **out)
 {
 	struct walk w;
 	struct inode *i;
-	int err = walk_path(&w, fs, cred, path);
+	int err;
+
+	if (path[0] == '\0' && who->at[0])
+		return walk_start(fs, who->at[0], path, out);
+	err = walk_path(&w, fs, who, 0, path);
 
 	while (!err) {
 		err = step(&w, &i);

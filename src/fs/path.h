@@ -24,8 +24,8 @@ struct walk {
 	unsigned links;
 };
 
-/* Walks to the last component. On success walk_end; on failure nothing is held. */
-int walk_path(struct walk *w, struct fs *fs, const struct fs_cred *cred, const char *path);
+/* Walks to the last component, from who->at[which] on. On success walk_end; on failure nothing is held. */
+int walk_path(struct walk *w, struct fs *fs, const struct fs_caller *who, unsigned which, const char *path);
 /* The last component is this symlink: walks on behind it. On failure the walk has ended. */
 int walk_follow(struct walk *w, struct inode *link);
 void walk_end(struct walk *w);
@@ -33,8 +33,8 @@ void walk_end(struct walk *w);
 /* Under the directory's lock, any kind: search permission, and the entry of a name. -ENOENT, -EACCES. */
 int walk_look(const struct walk *w, struct entry **out);
 
-/* The inode of a path, counted. follow: the last component too; a slash behind it always follows, and wants a
- * directory. */
-int path_inode(struct fs *fs, const struct fs_cred *cred, const char *path, bool follow, struct inode **out);
+/* The inode of a call's first path, counted. follow: the last component too; a slash behind it always follows, and
+ * wants a directory. */
+int path_inode(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, struct inode **out);
 
 #endif

@@ -23,7 +23,7 @@ int perm_check(const struct inode *i, const struct fs_cred *c, unsigned want)
 	const struct inode_attr *a = &i->attr;
 	unsigned have;
 
-	if (c->uid == 0) {
+	if (cred_is_super(c)) {
 		bool exec = S_ISDIR(a->mode) || (a->mode & (S_IXUSR | S_IXGRP | S_IXOTH));
 
 		return (want & MAY_EXEC) && !exec ? -EACCES : 0;
@@ -54,7 +54,7 @@ int perm_delete(const struct inode *dir, const struct inode *victim, const struc
 
 	if (err)
 		return err;
-	if ((dir->attr.mode & S_ISVTX) && c->uid != 0 && c->uid != victim->attr.uid && c->uid != dir->attr.uid)
+	if ((dir->attr.mode & S_ISVTX) && !cred_is_super(c) && c->uid != victim->attr.uid && c->uid != dir->attr.uid)
 		return fail(-EPERM, "the directory is sticky, and neither it nor what the name means is yours");
 	return 0;
 }
@@ -69,7 +69,7 @@ void perm_inherit(const struct inode_attr *dir, const struct fs_cred *c, struct 
 	child->gid = dir->gid;
 	if (S_ISDIR(child->mode))
 		child->mode |= S_ISGID;
-	else if ((child->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && c->uid != 0 &&
+	else if ((child->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !cred_is_super(c) &&
 		 !cred_in_group(c, dir->gid))
 		child->mode &= ~(uint32_t)S_ISGID;
 }
@@ -79,14 +79,14 @@ static uint32_t mode_without_setid(const struct inode_attr *a, const struct fs_c
 {
 	uint32_t mode = a->mode & ~(uint32_t)S_ISUID;
 
-	if ((mode & S_IXGRP) || (c->uid != 0 && !cred_in_group(c, a->gid)))
+	if ((mode & S_IXGRP) || (!cred_is_super(c) && !cred_in_group(c, a->gid)))
 		mode &= ~(uint32_t)S_ISGID;
 	return mode;
 }
 
 uint32_t mode_after_write(const struct inode_attr *a, const struct fs_cred *c)
 {
-	if (likely(!(a->mode & (S_ISUID | S_ISGID))) || c->uid == 0)
+	if (likely(!(a->mode & (S_ISUID | S_ISGID))) || cred_is_super(c))
 		return a->mode;
 	return mode_without_setid(a, c);
 }
@@ -96,9 +96,9 @@ static int set_owner(struct inode_attr *a, const struct fs_cred *c, const struct
 	if (((set->mask & FS_SET_UID) && set->uid == FS_ID_NONE) ||
 	    ((set->mask & FS_SET_GID) && set->gid == FS_ID_NONE))
 		return fail(-EINVAL, "%u is nobody's number", FS_ID_NONE);
-	if ((set->mask & FS_SET_UID) && c->uid != 0 && (c->uid != a->uid || set->uid != a->uid))
+	if ((set->mask & FS_SET_UID) && !cred_is_super(c) && (c->uid != a->uid || set->uid != a->uid))
 		return -EPERM;
-	if ((set->mask & FS_SET_GID) && c->uid != 0 &&
+	if ((set->mask & FS_SET_GID) && !cred_is_super(c) &&
 	    (c->uid != a->uid || (set->gid != a->gid && !cred_in_group(c, set->gid))))
 		return -EPERM;
 	if (!S_ISDIR(a->mode))
@@ -114,9 +114,9 @@ static int set_mode(struct inode_attr *a, const struct fs_cred *c, const struct 
 {
 	uint32_t mode = set->mode & MODE_PERM;
 
-	if (c->uid != 0 && c->uid != a->uid)
+	if (!cred_is_super(c) && c->uid != a->uid)
 		return -EPERM;
-	if (c->uid != 0 && !cred_in_group(c, a->gid))
+	if (!cred_is_super(c) && !cred_in_group(c, a->gid))
 		mode &= ~(uint32_t)S_ISGID;
 	a->mode = (a->mode & S_IFMT) | mode;
 	return 0;
@@ -129,7 +129,7 @@ static int set_times(const struct inode *i, struct inode_attr *a, const struct f
 			     ((set->mask & FS_SET_MTIME) && set->mtime_ns != INT64_MIN);
 	bool both_now = !explicit_time && (set->mask & FS_SET_ATIME) && (set->mask & FS_SET_MTIME);
 
-	if (c->uid != 0 && c->uid != a->uid) {
+	if (!cred_is_super(c) && c->uid != a->uid) {
 		if (!both_now)
 			return -EPERM;
 		if (perm_check(i, c, MAY_WRITE))

@@ -40,7 +40,7 @@ static int may_move(const struct fs_handle *h, const struct fs_caller *who, cons
 {
 	int err = inode_stale(h->inode);
 
-	if (err || h->writable || who->cred.uid == 0 || who->cred.uid == h->inode->attr.uid)
+	if (err || h->writable || cred_is_super(&who->cred) || who->cred.uid == h->inode->attr.uid)
 		return err;
 	return fail(-EBADF, "%s needs a handle that is open for writing, the owner or root", what);
 }

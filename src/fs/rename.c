@@ -384,10 +384,10 @@ int fs_rename(struct fs *fs, const struct fs_caller *who, const char *from, cons
 		return fail(-EINVAL, "rename flags are 0, NOREPLACE or EXCHANGE");
 	if (fs->read_only)
 		return fail(-EROFS, "the filesystem is mounted read-only");
-	err = walk_path(&r.from, fs, &who->cred, from);
+	err = walk_path(&r.from, fs, who, 0, from);
 	if (err)
 		return err;
-	err = walk_path(&r.to, fs, &who->cred, to);
+	err = walk_path(&r.to, fs, who, 1, to);
 	if (!err) {
 		err = rename_walked(&r);
 		walk_end(&r.to);

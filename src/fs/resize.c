@@ -21,7 +21,7 @@
 
 static int check(struct fs *fs, const struct fs_caller *who, uint64_t bytes)
 {
-	if (who->cred.uid != 0)
+	if (!cred_is_super(&who->cred))
 		return fail(-EPERM, "only root can resize a pool");
 	if (fs->read_only)
 		return fail(-EROFS, "the filesystem is mounted read-only");

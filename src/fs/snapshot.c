@@ -82,7 +82,7 @@ static int member_look(void *ctx, struct inode *i)
 	struct snap *s = ctx;
 	int found;
 
-	if (s->who->cred.uid != 0 && s->who->cred.uid != i->attr.uid)
+	if (!cred_is_super(&s->who->cred) && s->who->cred.uid != i->attr.uid)
 		return fail(-EPERM, "inode %llu in the tree belongs to somebody else: only root may take this snapshot",
 			    (unsigned long long)ino_of(i));
 	if (i->type != DT_REG || likely(!lease_busy(&i->anchor)))
@@ -118,7 +118,7 @@ static int snap_check(struct snap *s)
 		return err ? err : -EEXIST;
 	if (s->from->nlink == 0)
 		return -ENOENT;
-	if (s->who->cred.uid != 0 && s->who->cred.uid != s->from->attr.uid)
+	if (!cred_is_super(&s->who->cred) && s->who->cred.uid != s->from->attr.uid)
 		return fail(-EPERM, "only root and the owner of a directory may take snapshots of it");
 	if (s->to.dir->nlink >= FS_LINKS_MAX)
 		return -EMLINK;
@@ -627,11 +627,11 @@ static int snap_run(struct snap *s)
 int fs_snapshot(struct fs *fs, const struct fs_caller *who, const char *from, const char *to, bool read_only)
 {
 	struct snap s = {.fs = fs, .who = who, .read_only = read_only};
-	int err = path_inode(fs, &who->cred, from, true, &s.from);
+	int err = path_inode(fs, who, from, true, &s.from);
 
 	if (err)
 		return err;
-	err = s.from->type == DT_DIR ? walk_path(&s.to, fs, &who->cred, to) : -ENOTDIR;
+	err = s.from->type == DT_DIR ? walk_path(&s.to, fs, who, 1, to) : -ENOTDIR;
 	if (!err) {
 		err = s.to.last == LAST_NAME ? snap_run(&s) : -EEXIST;
 		walk_end(&s.to);

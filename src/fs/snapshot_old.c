@@ -43,7 +43,7 @@ static int removal_check(struct removal *r)
 	err = inode_changeable(r->fs, r->walk.dir);
 	if (!err)
 		err = perm_delete(r->walk.dir, top, cred);
-	if (!err && cred->uid != 0 && cred->uid != top->attr.uid)
+	if (!err && !cred_is_super(cred) && cred->uid != top->attr.uid)
 		err = fail(-EPERM, "only root and its owner may remove a snapshot");
 	return err;
 }
@@ -158,7 +158,7 @@ int fs_snapshot_delete(struct fs *fs, const struct fs_caller *who, const char *p
 {
 	struct removal r = {.fs = fs};
 	unsigned tries = 0;
-	int err = walk_path(&r.walk, fs, &who->cred, path);
+	int err = walk_path(&r.walk, fs, who, 0, path);
 
 	if (err)
 		return err;

@@ -27,7 +27,7 @@ int fs_mknod(struct fs *fs, const struct fs_caller *who, const char *path, uint3
 		break;
 	case S_IFCHR:
 	case S_IFBLK:
-		if (who->cred.uid != 0)
+		if (!cred_is_super(&who->cred))
 			return fail(-EPERM, "only root makes device nodes");
 		n.rdev = rdev;
 		break;
@@ -54,7 +54,7 @@ int tmpfile_make(struct fs *fs, const struct fs_caller *who, const char *path, i
 	struct node n = {
 	    .mode = S_IFREG | (mode & MODE_PERM), .umask = who->umask, .nameless = true, .linkable = !(flags & O_EXCL)};
 	struct walk w = {.fs = fs, .cred = &who->cred};
-	int err = path_inode(fs, &who->cred, path, !(flags & O_NOFOLLOW), &w.dir);
+	int err = path_inode(fs, who, path, !(flags & O_NOFOLLOW), &w.dir);
 
 	if (err)
 		return err;
@@ -71,5 +71,5 @@ int tmpfile_make(struct fs *fs, const struct fs_caller *who, const char *path, i
 
 int fs_link_handle(struct fs_handle *h, const struct fs_caller *who, const char *to)
 {
-	return inode_link(h->fs, who, h->inode, to);
+	return inode_link(h->fs, who, h->inode, 0, to);
 }

@@ -88,7 +88,7 @@ static int may_read_space(const struct inode *i, const struct fs_cred *c, enum s
 			return -ENODATA;
 		return perm_check(i, c, MAY_READ);
 	case SPACE_TRUSTED:
-		return c->uid == 0 ? 0 : -ENODATA;
+		return cred_is_super(c) ? 0 : -ENODATA;
 	case SPACE_SECURITY:
 	case SPACE_SYSTEM:
 		return 0;
@@ -110,7 +110,7 @@ static int may_read(const struct inode *i, const struct fs_cred *c, const struct
 
 static int may_write_space(const struct inode *i, const struct fs_cred *c, enum space space)
 {
-	bool owner = c->uid == 0 || c->uid == i->attr.uid;
+	bool owner = cred_is_super(c) || c->uid == i->attr.uid;
 
 	switch (space) {
 	case SPACE_USER:
@@ -121,7 +121,7 @@ static int may_write_space(const struct inode *i, const struct fs_cred *c, enum 
 		return perm_check(i, c, MAY_WRITE);
 	case SPACE_TRUSTED:
 	case SPACE_SECURITY:
-		return c->uid == 0 ? 0 : -EPERM;
+		return cred_is_super(c) ? 0 : -EPERM;
 	case SPACE_ACCESS:
 	case SPACE_DEFAULT:
 		if (i->type == DT_LNK)
@@ -167,7 +167,7 @@ static bool visible(const struct xattr *x, const struct fs_cred *c)
 {
 	enum space space;
 
-	return space_of(x->name, x->name_len, &space) == 0 && (space != SPACE_TRUSTED || c->uid == 0);
+	return space_of(x->name, x->name_len, &space) == 0 && (space != SPACE_TRUSTED || cred_is_super(c));
 }
 
 static ssize_t list_inode(struct inode *i, const struct fs_cred *c, char *names, size_t size)
@@ -217,7 +217,7 @@ static void plan_access(struct change_x *c)
 		return;
 	if (c->new)
 		c->attr.mode = (c->attr.mode & ~0777u) | acl_mode(xattr_value(c->new), c->new->size, &c->minimal);
-	if (c->cred->uid != 0 && !cred_in_group(c->cred, c->attr.gid))
+	if (!cred_is_super(c->cred) && !cred_in_group(c->cred, c->attr.gid))
 		c->attr.mode &= ~(uint32_t)S_ISGID;
 }
 
@@ -365,7 +365,7 @@ ssize_t fs_xattr_get(struct fs *fs, const struct fs_caller *who, const char *pat
 
 	if (n)
 		return n;
-	n = path_inode(fs, &who->cred, path, follow, &i);
+	n = path_inode(fs, who, path, follow, &i);
 	if (n)
 		return n;
 	n = get_inode(i, &who->cred, &w, value, size);
@@ -380,7 +380,7 @@ int fs_xattr_set(struct fs *fs, const struct fs_caller *who, const char *path, b
 	int err = wanted_init(&c.w, name);
 
 	if (!err)
-		err = path_inode(fs, &who->cred, path, follow, &c.inode);
+		err = path_inode(fs, who, path, follow, &c.inode);
 	if (err)
 		return err;
 	err = set_new(&c, value, size);
@@ -392,7 +392,7 @@ ssize_t fs_xattr_list(struct fs *fs, const struct fs_caller *who, const char *pa
 		      size_t size)
 {
 	struct inode *i;
-	ssize_t n = path_inode(fs, &who->cred, path, follow, &i);
+	ssize_t n = path_inode(fs, who, path, follow, &i);
 
 	if (n)
 		return n;
@@ -407,7 +407,7 @@ int fs_xattr_remove(struct fs *fs, const struct fs_caller *who, const char *path
 	int err = wanted_init(&c.w, name);
 
 	if (!err)
-		err = path_inode(fs, &who->cred, path, follow, &c.inode);
+		err = path_inode(fs, who, path, follow, &c.inode);
 	if (err)
 		return err;
 	err = change_inode(&c);

@@ -34,7 +34,7 @@ int local_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode
 		goto close_handle;
 	atomic_fetch_add(&fs->open_handles, 1);
 	*out = file;
-	return 0;
+	return local_told(0);
 
 close_handle:
 	fs_close(file->handle, fs->session, file->number);
@@ -131,7 +131,7 @@ int64_t local_file_seek(struct lh_file *file, uint64_t off, int whence)
 
 int local_file_link(struct lh_file *file, const char *to)
 {
-	return fs_link_handle(file->handle, local_who(file->fs), to);
+	return local_told(fs_link_handle(file->handle, local_who(file->fs), to));
 }
 
 static_assert(API_SET_MODE == FS_SET_MODE && API_SET_UID == FS_SET_UID && API_SET_GID == FS_SET_GID &&
@@ -147,7 +147,7 @@ int local_file_setattr(struct lh_file *file, const struct api_setattr *in)
 				 .atime_ns = in->atime_ns,
 				 .mtime_ns = in->mtime_ns};
 
-	return fs_fsetattr(file->handle, local_who(file->fs), &set);
+	return local_told(fs_fsetattr(file->handle, local_who(file->fs), &set));
 }
 
 int local_file_defragment(struct lh_file *file, uint64_t extents[2])

@@ -25,6 +25,7 @@
 #include <bsd/sys/tree.h>
 
 #include "api/backend.h"
+#include "base/caller.h"
 #include "base/evqueue.h"
 #include "base/lock.h"
 #include "fabric/fabric.h"
@@ -116,6 +117,7 @@ struct lh_fs {
 	bool read_only;
 	struct fs_caller callers[2]; /* [1]: nowait. Both constant after open */
 	atomic_bool nowait;
+	atomic_bool acts;         /* lh_fs_act: callers' identities count */
 	atomic_ullong interrupts; /* calls of lh_fs_interrupt */
 	struct lease_session *session;
 	struct fabric_target *target;
@@ -135,8 +137,23 @@ struct lh_fs {
 	struct evqueue *events;
 };
 
+/* caller.c */
+const struct fs_caller *local_who_else(const struct lh_fs *fs, struct lh_caller *caller);
+void local_caller_told(struct lh_caller *caller);
+int local_fs_act(struct lh_fs *fs);
+
+/* Around a call that may say what an inode is like. */
+static inline int local_told(int err)
+{
+	if (unlikely(thread_caller != NULL) && !err)
+		local_caller_told(thread_caller);
+	return err;
+}
+
 static inline const struct fs_caller *local_who(const struct lh_fs *fs)
 {
+	if (unlikely(thread_caller != NULL))
+		return local_who_else(fs, thread_caller);
 	return &fs->callers[atomic_load_explicit(&fs->nowait, memory_order_relaxed)];
 }
 
@@ -233,6 +250,7 @@ int local_path_removexattr(struct lh_fs *fs, const char *path, bool follow, cons
 int local_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
 int local_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out);
 int local_dir_next(struct lh_dir *dir, struct lh_dirent *out);
+int local_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st);
 void local_dir_seek(struct lh_dir *dir, uint64_t cookie);
 void local_dir_close(struct lh_dir *dir);
 

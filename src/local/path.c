@@ -45,7 +45,7 @@ int local_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_s
 
 int local_path_mkdir(struct lh_fs *fs, const char *path, uint32_t mode)
 {
-	return fs_mkdir(fs->fs, local_who(fs), path, mode);
+	return local_told(fs_mkdir(fs->fs, local_who(fs), path, mode));
 }
 
 int local_path_rmdir(struct lh_fs *fs, const char *path)
@@ -66,12 +66,12 @@ int local_path_rename(struct lh_fs *fs, const char *from, const char *to, unsign
 
 int local_path_link(struct lh_fs *fs, const char *from, const char *to)
 {
-	return fs_link(fs->fs, local_who(fs), from, to);
+	return local_told(fs_link(fs->fs, local_who(fs), from, to));
 }
 
 int local_path_symlink(struct lh_fs *fs, const char *target, const char *path)
 {
-	return fs_symlink(fs->fs, local_who(fs), target, path);
+	return local_told(fs_symlink(fs->fs, local_who(fs), target, path));
 }
 
 ssize_t local_path_readlink(struct lh_fs *fs, const char *path, char *buf, size_t size)
@@ -83,7 +83,7 @@ int local_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode)
 {
 	struct fs_setattr set = {.mask = FS_SET_MODE, .mode = mode};
 
-	return fs_setattr(fs->fs, local_who(fs), path, true, &set);
+	return local_told(fs_setattr(fs->fs, local_who(fs), path, true, &set));
 }
 
 int local_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid)
@@ -94,12 +94,12 @@ int local_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t u
 		set.mask |= FS_SET_UID;
 	if (gid != UINT32_MAX)
 		set.mask |= FS_SET_GID;
-	return fs_setattr(fs->fs, local_who(fs), path, follow, &set);
+	return local_told(fs_setattr(fs->fs, local_who(fs), path, follow, &set));
 }
 
 int local_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev)
 {
-	return fs_mknod(fs->fs, local_who(fs), path, mode, rdev);
+	return local_told(fs_mknod(fs->fs, local_who(fs), path, mode, rdev));
 }
 
 ssize_t local_path_getxattr(struct lh_fs *fs, const char *path, bool follow, const char *name, void *value, size_t size)
@@ -132,7 +132,7 @@ int local_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_
 		set.mask |= FS_SET_ATIME;
 	if (mtime_ns != INT64_MAX)
 		set.mask |= FS_SET_MTIME;
-	return fs_setattr(fs->fs, local_who(fs), path, follow, &set);
+	return local_told(fs_setattr(fs->fs, local_who(fs), path, follow, &set));
 }
 
 /* --- directories --- */
@@ -200,6 +200,26 @@ int local_dir_next(struct lh_dir *dir, struct lh_dirent *out)
 	}
 	*out = dir->batch[dir->next++];
 	return 1;
+}
+
+/* By number: a name that means another inode meanwhile does not matter. */
+int local_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st)
+{
+	struct fs_caller who = *local_who(dir->fs);
+	struct fs_attr attr;
+	int n;
+
+	who.attr = NULL;
+	for (;;) {
+		n = local_dir_next(dir, out);
+		if (n != 1)
+			return n;
+		who.at[0] = out->ino;
+		if (fs_stat(dir->fs->fs, &who, "", false, &attr))
+			continue;
+		local_stat_of(&attr, st);
+		return 1;
+	}
 }
 
 void local_dir_seek(struct lh_dir *dir, uint64_t cookie)

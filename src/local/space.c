@@ -13,19 +13,30 @@
 
 static int who_administers(struct lh_fs *fs, const char *call, struct fs_caller *out)
 {
+	const struct fs_caller super = {0};
 	struct fs_attr attr;
 	int err;
 
 	*out = *local_who(fs);
-	if (out->cred.uid == 0)
+	if (cred_is_super(&out->cred))
 		return 0;
-	err = fs_stat(fs->fs, out, "/", true, &attr);
+	err = fs_stat(fs->fs, &super, "/", true, &attr);
 	if (err)
 		return err;
 	if (attr.uid != out->cred.uid)
 		return fail(-EPERM, "%s: only root and the owner of the filesystem's root directory may", call);
-	out->cred = (struct fs_cred){0};
+	out->cred = super.cred;
 	return 0;
+}
+
+int local_fs_act(struct lh_fs *fs)
+{
+	struct fs_caller who;
+	int err = who_administers(fs, "acting for others", &who);
+
+	if (!err)
+		atomic_store(&fs->acts, true);
+	return err;
 }
 
 int local_fs_snapshot(struct lh_fs *fs, const char *from, const char *to, unsigned flags)
