@@ -790,7 +790,8 @@ LH_API int lh_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh
 /*
  * Copies of names, attributes and content (a mount's kernel keeps some) must be dropped when somebody else changes the
  * original. Events of this session's own calls are left out; of one that stores through a lease, DATA comes when it
- * gets WRITE and again at every commit and when it lets go.
+ * gets WRITE and again at every commit and when it lets go. After the start and after ALL, DATA comes of every file that
+ * others hold WRITE leases on.
  */
 enum lh_change_type {
 	LH_CHANGE_DATA = 1,  /* content or size of ino */
@@ -811,6 +812,15 @@ struct lh_change {
  * runs. -EOPNOTSUPP: the server does not know it.
  */
 LH_API int lh_fs_watch(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change *change), void *ctx);
+/*
+ * What of others' changes each() has not returned from yet, of all that was done before this session's last call that
+ * has returned was begun: so who opens a file and asks then knows whether copies of it are good. Never waits. A set of
+ * LH_BEHIND_*; 0: nothing, or there is no watch.
+ */
+#define LH_BEHIND_DATA  1u /* content or size of ino */
+#define LH_BEHIND_ATTR  2u /* attributes of ino */
+#define LH_BEHIND_NAMES 4u /* some name, anywhere */
+LH_API unsigned lh_fs_watch_behind(struct lh_fs *fs, uint64_t ino);
 
 /* ---- files of a mount
  * -------------------------------------------------------------------------------------------------------------- */

@@ -146,6 +146,7 @@ struct lh_backend {
 	int (*fs_act)(struct lh_fs *fs);
 	int (*dir_next_stat)(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st);
 	int (*fs_watch)(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change *change), void *ctx);
+	unsigned (*fs_watch_behind)(struct lh_fs *fs, uint64_t ino); /* with fs_watch */
 	/* NULL: file_sync does it. */
 	int (*file_commit)(struct lh_file *file, uint64_t off, uint64_t len);
 	/* NULL: no devices (remote). */

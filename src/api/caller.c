@@ -58,3 +58,10 @@ int lh_fs_watch(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change
 		return fail(-EOPNOTSUPP, "%s: not there yet", __func__);
 	return (int)api_result(fs_be(fs)->fs_watch(fs, each, ctx), __func__, NULL);
 }
+
+unsigned lh_fs_watch_behind(struct lh_fs *fs, uint64_t ino)
+{
+	if (api_fs(fs, __func__) || !fs_be(fs)->fs_watch_behind)
+		return 0;
+	return fs_be(fs)->fs_watch_behind(fs, ino);
+}
