@@ -234,6 +234,8 @@ static int break_peer(const struct row *r, double *out)
 
 static void break_done(const struct row *r)
 {
+	/* Processes that were forked later hold the socket open too. */
+	shutdown(coop.sock, SHUT_RDWR);
 	close(coop.sock);
 	coop.sock = -1;
 	waitpid(coop.client, NULL, 0);
