@@ -180,7 +180,7 @@ static void batch_apply(struct clone *c, struct batch *x, uint64_t seq)
 	extmap_patch_apply(&x->patch);
 	source_convert(c, x);
 	inode_dirty_as(c->dst, bytes.start, c->src, block_range(x->piece.first, blocks));
-	inode_attr_set(c->dst, &x->attr);
+	inode_attr_set(c->fs, c->dst, &x->attr, c->compare ? CHANGED_NOTHING : CHANGED_DATA, c->who);
 	if (bytes.end > x->attr.size)
 		c->dst->tail_stale = true;
 	atomic_store_explicit(&c->dst->lazy, false, memory_order_relaxed);

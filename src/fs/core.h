@@ -38,6 +38,7 @@ struct freeze;
 struct limits;
 struct claims;
 struct keeper;
+struct watches;
 
 /* Caller's lock: `lock` unless said otherwise. */
 struct inode {
@@ -70,21 +71,6 @@ struct inode {
 	};
 };
 
-/*
- * New attributes: everything but the number, which never changes and is read without INODE too. When the end grows into
- * another block, nothing old is behind it there. Caller holds INODE exclusively.
- */
-static inline void inode_attr_set(struct inode *i, const struct inode_attr *to)
-{
-	const size_t from = offsetof(struct inode_attr, size);
-
-	static_assert(offsetof(struct inode_attr, ino) == 0, "the number comes first");
-	assert(i->attr.ino == to->ino);
-	if (to->size > i->attr.size && to->size >> LH_BLOCK_SHIFT != i->attr.size >> LH_BLOCK_SHIFT)
-		i->tail_stale = false;
-	memcpy((char *)&i->attr + from, (const char *)to + from, sizeof(*to) - from);
-}
-
 struct itable_shard {
 	struct lock lock;
 	struct inode **buckets;
@@ -116,10 +102,13 @@ struct fs {
 	struct lock rename; /* RENAME: parents of directories */
 	struct freeze *freeze;
 	struct limits *limits;
-	struct claims *claims;     /* claims.h */
-	struct keeper *keeper;     /* keeper.h */
-	struct lease_clock clock;  /* the arbiter's */
-	uint64_t exclusive_max_ns; /* the arbiter's, too */
+	struct watches *watches;     /* watch.h */
+	_Atomic uint32_t watched;    /* how many watches there are */
+	_Atomic uint64_t watched_by; /* the session of the only one; 0: there are several, or it has none */
+	struct claims *claims;       /* claims.h */
+	struct keeper *keeper;       /* keeper.h */
+	struct lease_clock clock;    /* the arbiter's */
+	uint64_t exclusive_max_ns;   /* the arbiter's, too */
 	_Atomic uint64_t next_ino;
 	_Atomic uint64_t files, handles;
 	_Atomic bool lazy_left;                   /* sync_all: the log does not know all attributes */
@@ -127,6 +116,60 @@ struct fs {
 	_Atomic int64_t checkpoint_bytes, checkpoint_hinted;
 	struct itable_shard table[ITABLE_SHARDS];
 };
+
+/* --- watch.c: what those who keep copies must hear (watch.h) --- */
+
+/* What became of an inode: nothing that anybody could see, or that a name or an event of its own tells; content or
+ * size; the rest that stat(2) and getxattr(2) show. */
+#define CHANGED_NOTHING 0u
+#define CHANGED_DATA    1u
+#define CHANGED_ATTR    2u
+
+int watches_init(struct fs *fs);
+void watches_fini(struct fs *fs);
+void watch_note(struct fs *fs, uint64_t ino, unsigned what, const struct fs_caller *who);
+void watch_note_name(struct fs *fs, uint64_t dir, const char *name, unsigned len, const struct fs_caller *who);
+/* struct lease_options.writer. */
+void watch_writer(void *ctx, uint64_t object, uint64_t session);
+
+static inline bool is_watched(struct fs *fs)
+{
+	return unlikely(atomic_load_explicit(&fs->watched, memory_order_relaxed) != 0);
+}
+/*
+ * Under INODE exclusive, with the change in memory, or about to be before it is dropped. who: whose watch need not
+ * hear; NULL: nobody's.
+ */
+static inline void inode_changed(struct fs *fs, const struct inode *i, unsigned what, const struct fs_caller *who)
+{
+	if (is_watched(fs) && what)
+		watch_note(fs, i->anchor.object, what, who);
+}
+/* The same of a directory: the name is there now, gone, or means something else. */
+static inline void name_changed(struct fs *fs, const struct inode *dir, const char *name, unsigned len,
+				const struct fs_caller *who)
+{
+	if (is_watched(fs))
+		watch_note_name(fs, dir->anchor.object, name, len, who);
+}
+
+/*
+ * New attributes: everything but the number, which never changes and is read without INODE too. When the end grows into
+ * another block, nothing old is behind it there. Caller holds INODE exclusively. what, who: as inode_changed. Whatever
+ * changes something sets attributes, so that nothing is changed in silence.
+ */
+static inline void inode_attr_set(struct fs *fs, struct inode *i, const struct inode_attr *to, unsigned what,
+				  const struct fs_caller *who)
+{
+	const size_t from = offsetof(struct inode_attr, size);
+
+	static_assert(offsetof(struct inode_attr, ino) == 0, "the number comes first");
+	assert(i->attr.ino == to->ino);
+	if (to->size > i->attr.size && to->size >> LH_BLOCK_SHIFT != i->attr.size >> LH_BLOCK_SHIFT)
+		i->tail_stale = false;
+	memcpy((char *)&i->attr + from, (const char *)to + from, sizeof(*to) - from);
+	inode_changed(fs, i, what, who);
+}
 
 struct fs_handle {
 	struct fs *fs;
@@ -171,6 +214,8 @@ void itable_add(struct fs *fs, struct inode *i);
 void itable_remove(struct fs *fs, struct inode *i);
 /* With a reference, or NULL. */
 struct inode *itable_get(struct fs *fs, uint64_t ino);
+/* Whether others than `owner` have leases of these modes on it (lease_conflicts). No lock but of an outer rank held. */
+bool itable_leased(struct fs *fs, uint64_t ino, unsigned modes, const struct lease_session *owner);
 /* Without a reference: mount only, single threaded. */
 struct inode *itable_peek(struct fs *fs, uint64_t ino);
 /* Mount: asks for the memory that itable_peek will look at: the bucket, or (inode) the first inode of its chain. */

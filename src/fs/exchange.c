@@ -137,7 +137,7 @@ static void exchange_apply(struct exchange *x, uint64_t seq)
 
 		if (s->patch.map)
 			extmap_patch_apply(&s->patch);
-		inode_attr_set(s->inode, &s->attr);
+		inode_attr_set(x->fs, s->inode, &s->attr, CHANGED_DATA, x->who);
 		atomic_store_explicit(&s->inode->lazy, false, memory_order_relaxed);
 		s->inode->may_share = share;
 		hazard_remapped(x->fs, s->inode, seq);

@@ -46,6 +46,8 @@ static int arbiter_new(struct fs *fs, const struct fs_mount_options *opt)
 	fs->exclusive_max_ns = lease.exclusive_max_ns;
 	lease.denier_gone = claim_lost;
 	lease.denier_ctx = fs;
+	lease.writer = watch_writer;
+	lease.writer_ctx = fs;
 	return lease_arbiter_new(&lease, &fs->arbiter);
 }
 
@@ -64,7 +66,9 @@ static int fs_new(struct pool *pool, const struct fs_mount_options *opt, struct 
 	if (getrandom(&fs->name_seed, sizeof(fs->name_seed), 0) != (ssize_t)sizeof(fs->name_seed))
 		fs->name_seed = clock_now_ns();
 	lock_init(&fs->rename, RANK_RENAME);
-	err = freeze_init(fs);
+	err = watches_init(fs);
+	if (!err)
+		err = freeze_init(fs);
 	if (!err)
 		err = limits_init(fs);
 	if (!err)
@@ -96,6 +100,7 @@ static void fs_free(struct fs *fs)
 	free(fs->bad);
 	limits_fini(fs);
 	freeze_fini(fs);
+	watches_fini(fs);
 	lock_destroy(&fs->rename);
 	free(fs);
 }

@@ -192,6 +192,7 @@ static bool write_in_place(struct fs *fs, struct inode *i, const struct fs_calle
 	i->attr.mtime_ns = time_now();
 	i->attr.ctime_ns = i->attr.mtime_ns;
 	atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
+	inode_changed(fs, i, CHANGED_DATA, who);
 	return true;
 }
 

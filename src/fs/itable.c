@@ -225,6 +225,19 @@ struct inode *itable_get(struct fs *fs, uint64_t ino)
 	return i;
 }
 
+bool itable_leased(struct fs *fs, uint64_t ino, unsigned modes, const struct lease_session *owner)
+{
+	struct itable_shard *s = shard_of(fs, ino);
+	struct inode *i;
+	bool leased;
+
+	lock_take(&s->lock);
+	i = itable_peek(fs, ino);
+	leased = i && lease_busy(&i->anchor) && lease_conflicts(&i->anchor, RANGE_ALL, modes, owner) != 0;
+	lock_drop(&s->lock);
+	return leased;
+}
+
 /* --- walks ----------------------------------------------------------------------------------------------------------
  */
 

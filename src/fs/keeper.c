@@ -139,6 +139,8 @@ static int orphan_forget(struct fs *fs, struct inode *i, const struct gate *g, c
 	jtxn_fini(&t);
 	if (!err)
 		inode_forgotten(fs, i, seq);
+	if (!err)
+		inode_changed(fs, i, CHANGED_DATA, NULL);
 	*done = !err;
 	return err;
 }

@@ -17,6 +17,7 @@
 
 struct limit_set {
 	struct fs *fs;
+	const struct fs_caller *who;
 	struct fs_limit *want;
 	struct inode *top; /* TREE */
 	struct limit *old; /* in the table */
@@ -103,6 +104,7 @@ static void set_apply(struct limit_set *s)
 
 		rwlock_take_write(&i->lock);
 		i->attr.tree = s->tag;
+		inode_changed(s->fs, i, CHANGED_ATTR, s->who);
 		rwlock_drop(&i->lock);
 	}
 	if (s->removes) {
@@ -202,7 +204,7 @@ static int set_run(struct limit_set *s)
 
 int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_path, struct fs_limit *limit)
 {
-	struct limit_set s = {.fs = fs, .want = limit};
+	struct limit_set s = {.fs = fs, .who = who, .want = limit};
 	int err;
 
 	if (!cred_is_super(&who->cred))
@@ -238,7 +240,7 @@ int fs_limit_set(struct fs *fs, const struct fs_caller *who, const char *tree_pa
 
 int fs_limit_clear(struct fs *fs, const struct fs_caller *who, struct fs_limit *limit)
 {
-	struct limit_set s = {.fs = fs, .want = limit};
+	struct limit_set s = {.fs = fs, .who = who, .want = limit};
 	int err;
 
 	if (!cred_is_super(&who->cred))

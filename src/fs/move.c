@@ -347,6 +347,8 @@ static void apply(struct move *m, struct change *c, uint64_t seq)
 	undo_lost(m);
 	for (uint64_t k = 0; k < m->lost_count; k++)
 		s->losses[s->loss_count++] = m->lost[k];
+	if (m->lost_count)
+		inode_changed(m->fs, i, CHANGED_DATA, NULL);
 	if (i->may_share)
 		hazard_note(m->fs, seq);
 }

@@ -88,7 +88,7 @@ static void create_apply(const struct walk *w, struct inode *i, struct entry *e,
 		inode_orphan(i);
 		return;
 	}
-	inode_attr_set(d, dir);
+	inode_attr_set(w->fs, d, dir, CHANGED_NOTHING, NULL); /* the name tells */
 	atomic_store_explicit(&d->lazy, false, memory_order_relaxed);
 	dir_add(d->dir, e);
 	i->nlink = 1;
@@ -97,6 +97,7 @@ static void create_apply(const struct walk *w, struct inode *i, struct entry *e,
 		i->dir->parent = d;
 		d->nlink++;
 	}
+	name_changed(w->fs, d, e->name, e->len, w->who);
 	walk_account(w->fs, WALK_DIRENT_BYTES + e->len);
 }
 
@@ -295,9 +296,9 @@ void victim_plan(struct victim *v, struct inode *i, int64_t now, struct jtxn *t)
 		jtxn_inode(t, &v->attr);
 }
 
-void victim_apply(struct fs *fs, struct victim *v, uint64_t seq)
+void victim_apply(struct fs *fs, struct victim *v, uint64_t seq, const struct fs_caller *who)
 {
-	inode_attr_set(v->inode, &v->attr);
+	inode_attr_set(fs, v->inode, &v->attr, CHANGED_ATTR, who);
 	atomic_store_explicit(&v->inode->lazy, false, memory_order_relaxed);
 	if (v->last)
 		inode_orphan(v->inode);
@@ -348,13 +349,14 @@ static int remove_now(const struct walk *w, struct entry *e, struct inode *child
 	jtxn_fini(&t);
 	if (err)
 		return err;
-	inode_attr_set(d, &dir);
+	inode_attr_set(w->fs, d, &dir, CHANGED_NOTHING, NULL); /* the name tells */
 	atomic_store_explicit(&d->lazy, false, memory_order_relaxed);
 	d->nlink -= child->type == DT_DIR;
 	walk_account(w->fs, -(int64_t)(WALK_DIRENT_BYTES + e->len));
 	dir_remove(d->dir, e);
+	name_changed(w->fs, d, e->name, e->len, w->who);
 	free(e);
-	victim_apply(w->fs, &v, seq);
+	victim_apply(w->fs, &v, seq, w->who);
 	return 0;
 }
 
@@ -440,10 +442,11 @@ static int link_now(const struct walk *w, struct inode *i)
 		free(e);
 		return err;
 	}
-	inode_attr_set(w->dir, &dir);
-	inode_attr_set(i, &attr);
+	inode_attr_set(w->fs, w->dir, &dir, CHANGED_NOTHING, NULL); /* the name tells */
+	inode_attr_set(w->fs, i, &attr, CHANGED_ATTR, w->who);
 	inode_named(i);
 	dir_add(w->dir->dir, e);
+	name_changed(w->fs, w->dir, e->name, e->len, w->who);
 	walk_account(w->fs, WALK_DIRENT_BYTES + e->len);
 	return 0;
 }

@@ -37,7 +37,7 @@ struct victim {
 	bool last, forget;
 };
 void victim_plan(struct victim *v, struct inode *i, int64_t now, struct jtxn *t);
-void victim_apply(struct fs *fs, struct victim *v, uint64_t seq);
+void victim_apply(struct fs *fs, struct victim *v, uint64_t seq, const struct fs_caller *who);
 /* Locks dir and the child that the walk's name means, exclusively; the child is counted. -ENOENT, -EACCES: nothing
  * held. */
 int lock_dir_child(struct walk *w, struct entry **entry, struct inode **child);

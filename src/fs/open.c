@@ -305,7 +305,7 @@ static int setattr_record(struct fs *fs, const struct inode *i, const struct ino
 }
 
 /* Under INODE exclusive. */
-static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_cred *cred, const struct fs_setattr *set)
+static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_caller *who, const struct fs_setattr *set)
 {
 	struct inode_attr a;
 	struct xattr *acl;
@@ -314,7 +314,7 @@ static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_cred *
 	if (!err)
 		err = inode_changeable(fs, i);
 	if (!err)
-		err = perm_setattr(i, cred, set, time_now(), &a);
+		err = perm_setattr(i, &who->cred, set, time_now(), &a);
 	if (!err)
 		err = chmod_acl(i, &a, &acl);
 	if (err)
@@ -328,19 +328,19 @@ static int setattr_locked(struct fs *fs, struct inode *i, const struct fs_cred *
 		free(acl);
 		return err;
 	}
-	inode_attr_set(i, &a);
+	inode_attr_set(fs, i, &a, CHANGED_ATTR, who);
 	atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	if (acl)
 		xattrs_put(i, acl);
 	return 0;
 }
 
-static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_cred *cred, const struct fs_setattr *set)
+static int setattr_inode(struct fs *fs, struct inode *i, const struct fs_caller *who, const struct fs_setattr *set)
 {
 	int err;
 
 	rwlock_take_write(&i->lock);
-	err = setattr_locked(fs, i, cred, set);
+	err = setattr_locked(fs, i, who, set);
 	rwlock_drop(&i->lock);
 	return err;
 }
@@ -352,7 +352,7 @@ int fs_setattr(struct fs *fs, const struct fs_caller *who, const char *path, boo
 
 	if (err)
 		return err;
-	err = set->mask & FS_SET_MODE && i->type == DT_LNK ? -EOPNOTSUPP : setattr_inode(fs, i, &who->cred, set);
+	err = set->mask & FS_SET_MODE && i->type == DT_LNK ? -EOPNOTSUPP : setattr_inode(fs, i, who, set);
 	if (!err)
 		inode_tell(i, who);
 	inode_put(fs, i);
@@ -361,7 +361,7 @@ int fs_setattr(struct fs *fs, const struct fs_caller *who, const char *path, boo
 
 int fs_fsetattr(struct fs_handle *h, const struct fs_caller *who, const struct fs_setattr *set)
 {
-	int err = setattr_inode(h->fs, h->inode, &who->cred, set);
+	int err = setattr_inode(h->fs, h->inode, who, set);
 
 	if (!err)
 		inode_tell(h->inode, who);

@@ -178,7 +178,7 @@ int walk_path(struct walk *w, struct fs *fs, const struct fs_caller *who, unsign
 		err = walk_start(fs, who->at[which], path, &start);
 	if (err)
 		return err;
-	*w = (struct walk){.fs = fs, .cred = &who->cred, .dir = start, .rest = path};
+	*w = (struct walk){.fs = fs, .who = who, .cred = &who->cred, .dir = start, .rest = path};
 	return walk_on(w);
 }
 

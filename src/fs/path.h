@@ -13,7 +13,8 @@ enum last_kind { LAST_NAME, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 
 struct walk {
 	struct fs *fs;
-	const struct fs_cred *cred;
+	const struct fs_caller *who;
+	const struct fs_cred *cred; /* his */
 	struct inode *dir; /* counted: the directory of the last component */
 	const char *name;  /* the last component, in the path or in `spliced` */
 	unsigned len;

@@ -33,7 +33,7 @@ int range_attr(struct fs *fs, struct inode *i, const struct fs_caller *who, uint
 	err = commit_content(fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		inode_attr_set(i, &attr);
+		inode_attr_set(fs, i, &attr, CHANGED_DATA, who);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	return err;
@@ -94,8 +94,11 @@ static int allocate(struct fs_handle *h, const struct fs_caller *who, uint64_t o
 	/* Who is not root takes set-user-id away, whatever the size does. */
 	if (!err && mode_after_write(&i->attr, &who->cred) != i->attr.mode)
 		err = range_attr(h->fs, i, who, 0);
-	if (!err)
+	if (!err) {
 		touch_mtime(i);
+		/* Not its content, but the times, and how many blocks it has. */
+		inode_changed(h->fs, i, CHANGED_ATTR, who);
+	}
 	rwlock_drop(&i->lock);
 	gate_end(&gate);
 	return err;

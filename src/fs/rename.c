@@ -200,12 +200,18 @@ static void attrs_plan(const struct rename *r, struct rename_attrs *a, struct jt
 
 static void attrs_apply(struct rename *r, const struct rename_attrs *a)
 {
-	inode_attr_set(r->to.dir, &a->to);
-	inode_attr_set(r->from.dir, &a->from);
-	inode_attr_set(r->old, &a->old);
+	inode_attr_set(r->fs, r->to.dir, &a->to, CHANGED_NOTHING, NULL); /* the name tells */
+	inode_attr_set(r->fs, r->from.dir, &a->from, CHANGED_NOTHING, NULL);
+	inode_attr_set(r->fs, r->old, &a->old, CHANGED_ATTR, r->from.who);
 	atomic_store_explicit(&r->to.dir->lazy, false, memory_order_relaxed);
 	atomic_store_explicit(&r->from.dir->lazy, false, memory_order_relaxed);
 	atomic_store_explicit(&r->old->lazy, false, memory_order_relaxed);
+}
+
+static void names_changed(const struct rename *r)
+{
+	name_changed(r->fs, r->from.dir, r->from.name, r->from.len, r->from.who);
+	name_changed(r->fs, r->to.dir, r->to.name, r->to.len, r->from.who);
 }
 
 /* A directory moves from one parent's links to the other's. */
@@ -245,12 +251,13 @@ static int do_exchange(struct rename *r)
 	if (err)
 		return err;
 	attrs_apply(r, &a);
-	inode_attr_set(r->new, &a.new);
+	inode_attr_set(r->fs, r->new, &a.new, CHANGED_ATTR, r->from.who);
 	atomic_store_explicit(&r->new->lazy, false, memory_order_relaxed);
 	entry_point(x, r->new);
 	entry_point(y, r->old);
 	reparent(r->old, r->from.dir, r->to.dir);
 	reparent(r->new, r->to.dir, r->from.dir);
+	names_changed(r);
 	return 0;
 }
 
@@ -286,7 +293,8 @@ static int do_replace(struct rename *r)
 	entry_point(y, r->old);
 	r->to.dir->nlink -= r->new->type == DT_DIR;
 	reparent(r->old, r->from.dir, r->to.dir);
-	victim_apply(r->fs, &v, seq);
+	victim_apply(r->fs, &v, seq, r->from.who);
+	names_changed(r);
 	return 0;
 }
 
@@ -317,6 +325,7 @@ static int do_move(struct rename *r)
 	walk_account(r->fs, WALK_DIRENT_BYTES + e->len);
 	take_away(r);
 	reparent(r->old, r->from.dir, r->to.dir);
+	names_changed(r);
 	return 0;
 }
 

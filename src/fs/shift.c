@@ -85,7 +85,7 @@ static void shift_apply(struct shift *s, struct change *c, uint64_t seq)
 		release_blocks(c, block_of(s->off), s->rest.first, seq);
 	extmap_patch_apply(&s->patch);
 	shift_dirty(s);
-	inode_attr_set(i, &s->attr);
+	inode_attr_set(s->fs, i, &s->attr, CHANGED_DATA, s->who);
 	/* The block with the end of file is the same as before. */
 	i->tail_stale = stale;
 	atomic_store_explicit(&i->lazy, false, memory_order_relaxed);

@@ -448,10 +448,11 @@ static void apply_tree(struct snap *s)
 	}
 	rwlock_take_write(&dir->lock);
 	s->tree.m[0].copy->dir->parent = dir;
-	inode_attr_set(dir, &s->dir);
+	inode_attr_set(s->fs, dir, &s->dir, CHANGED_NOTHING, NULL); /* the name tells */
 	atomic_store_explicit(&dir->lazy, false, memory_order_relaxed);
 	dir->nlink++;
 	dir_add(dir->dir, s->entry);
+	name_changed(s->fs, dir, s->entry->name, s->entry->len, s->who);
 	rwlock_drop(&dir->lock);
 	walk_account(s->fs, s->bytes);
 }

@@ -89,8 +89,10 @@ static void removal_names(struct removal *r, struct inode *i)
 	int64_t bytes = 0;
 
 	dir_walk_begin(&w, &i->dir->list, 0);
-	for (e = dir_walk_next(&w); e; e = dir_walk_next(&w))
+	for (e = dir_walk_next(&w); e; e = dir_walk_next(&w)) {
 		bytes += WALK_DIRENT_BYTES + e->len;
+		name_changed(r->fs, i, e->name, e->len, r->walk.who);
+	}
 	dir_clear(i->dir);
 	walk_account(r->fs, -bytes);
 }
@@ -100,11 +102,12 @@ static void removal_apply(struct removal *r, uint64_t seq)
 	struct inode *dir = r->walk.dir;
 
 	rwlock_take_write(&dir->lock);
-	inode_attr_set(dir, &r->dir);
+	inode_attr_set(r->fs, dir, &r->dir, CHANGED_NOTHING, NULL); /* the name tells */
 	atomic_store_explicit(&dir->lazy, false, memory_order_relaxed);
 	dir->nlink--;
 	walk_account(r->fs, -(int64_t)(WALK_DIRENT_BYTES + r->entry->len));
 	dir_remove(dir->dir, r->entry);
+	name_changed(r->fs, dir, r->entry->name, r->entry->len, r->walk.who);
 	rwlock_drop(&dir->lock);
 	free(r->entry);
 	for (uint64_t k = 0; k < r->tree.count; k++) {
@@ -114,6 +117,7 @@ static void removal_apply(struct removal *r, uint64_t seq)
 
 		rwlock_take_write(&i->lock);
 		i->attr.ctime_ns = r->dir.ctime_ns;
+		inode_changed(r->fs, i, CHANGED_ATTR, r->walk.who);
 		if (i->type == DT_DIR)
 			removal_names(r, i);
 		if (last)

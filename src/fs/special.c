@@ -53,7 +53,7 @@ int tmpfile_make(struct fs *fs, const struct fs_caller *who, const char *path, i
 {
 	struct node n = {
 	    .mode = S_IFREG | (mode & MODE_PERM), .umask = who->umask, .nameless = true, .linkable = !(flags & O_EXCL)};
-	struct walk w = {.fs = fs, .cred = &who->cred};
+	struct walk w = {.fs = fs, .who = who, .cred = &who->cred};
 	int err = path_inode(fs, who, path, !(flags & O_NOFOLLOW), &w.dir);
 
 	if (err)

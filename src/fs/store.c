@@ -389,7 +389,7 @@ static void apply(struct batch *b, uint64_t seq)
 	}
 	walk_account(s->fs, ((int64_t)i->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	if (s->kind == STORE_DATA || b->records) {
-		inode_attr_set(i, &b->attr);
+		inode_attr_set(s->fs, i, &b->attr, CHANGED_NOTHING, NULL); /* carry_out has told */
 		atomic_store_explicit(&i->lazy, !b->records, memory_order_relaxed);
 	}
 }
@@ -420,6 +420,9 @@ static int carry_out(struct batch *b)
 		fill_part(s, &b->part[k]);
 		flush_part(b, &b->part[k]);
 	}
+	/* Also when it fails from here on: what was stored in place is there. */
+	if (s->kind == STORE_DATA || s->kind == STORE_ZEROES)
+		inode_changed(s->fs, s->inode, CHANGED_DATA, s->who);
 	if (unlikely(pool_fault(s->fs->pool)))
 		err = media_error(s->inode, s->pos, s->end - s->pos);
 	if (!err && b->records)

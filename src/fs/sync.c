@@ -82,7 +82,7 @@ static int sync_range(struct fs *fs, struct inode *i, struct range r, const stru
 		b = next;
 	} while (!err && !last);
 	if (!err && with_attr) {
-		inode_attr_set(i, attr);
+		inode_attr_set(fs, i, attr, CHANGED_NOTHING, NULL);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	return err;
@@ -247,9 +247,11 @@ static int commit_locked(struct store *gap, uint64_t off, uint64_t end, enum com
 	record = attr.size != i->attr.size || attr.mode != i->attr.mode;
 	err = sync_range(gap->fs, i, (struct range){off, end}, &attr, record);
 	if (!err && !record) {
-		inode_attr_set(i, &attr);
+		inode_attr_set(gap->fs, i, &attr, CHANGED_NOTHING, NULL);
 		atomic_store_explicit(&i->lazy, true, memory_order_relaxed);
 	}
+	/* Also after a failure: the bytes are there, whatever became of the size. */
+	inode_changed(gap->fs, i, CHANGED_DATA, gap->who);
 	return err;
 }
 

@@ -59,7 +59,7 @@ static int unmap(struct fs *fs, struct inode *i, const struct fs_caller *who, co
 	err = commit_content(fs, &t, &seq);
 	jtxn_fini(&t);
 	if (!err) {
-		inode_attr_set(i, attr);
+		inode_attr_set(fs, i, attr, CHANGED_DATA, who);
 		atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	}
 	if (!err && shrinks)

@@ -201,7 +201,8 @@ static ssize_t list_inode(struct inode *i, const struct fs_cred *c, char *names,
 struct change_x {
 	struct fs *fs;
 	struct inode *inode;
-	const struct fs_cred *cred;
+	const struct fs_caller *who;
+	const struct fs_cred *cred; /* his */
 	struct wanted w;
 	struct xattr *new; /* NULL: remove. The change's own */
 	bool minimal;      /* new is an ACL that only sets the mode */
@@ -271,7 +272,7 @@ static void carry_out(struct change_x *c)
 	struct xattr *next = next_of(c);
 
 	walk_account(c->fs, (next ? xattr_bytes(next) : 0) - (old ? xattr_bytes(old) : 0));
-	inode_attr_set(i, &c->attr);
+	inode_attr_set(c->fs, i, &c->attr, CHANGED_ATTR, c->who);
 	atomic_store_explicit(&i->lazy, false, memory_order_relaxed);
 	if (next) {
 		xattrs_put(i, next);
@@ -376,7 +377,7 @@ ssize_t fs_xattr_get(struct fs *fs, const struct fs_caller *who, const char *pat
 int fs_xattr_set(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name,
 		 const void *value, size_t size, int flags)
 {
-	struct change_x c = {.fs = fs, .cred = &who->cred, .flags = flags};
+	struct change_x c = {.fs = fs, .who = who, .cred = &who->cred, .flags = flags};
 	int err = wanted_init(&c.w, name);
 
 	if (!err)
@@ -403,7 +404,7 @@ ssize_t fs_xattr_list(struct fs *fs, const struct fs_caller *who, const char *pa
 
 int fs_xattr_remove(struct fs *fs, const struct fs_caller *who, const char *path, bool follow, const char *name)
 {
-	struct change_x c = {.fs = fs, .cred = &who->cred, .removal = true};
+	struct change_x c = {.fs = fs, .who = who, .cred = &who->cred, .removal = true};
 	int err = wanted_init(&c.w, name);
 
 	if (!err)
@@ -429,7 +430,7 @@ ssize_t fs_fxattr_get(struct fs_handle *h, const struct fs_caller *who, const ch
 int fs_fxattr_set(struct fs_handle *h, const struct fs_caller *who, const char *name, const void *value, size_t size,
 		  int flags)
 {
-	struct change_x c = {.fs = h->fs, .inode = h->inode, .cred = &who->cred, .flags = flags};
+	struct change_x c = {.fs = h->fs, .inode = h->inode, .who = who, .cred = &who->cred, .flags = flags};
 	int err = wanted_init(&c.w, name);
 
 	return err ? err : set_new(&c, value, size);
@@ -442,7 +443,7 @@ ssize_t fs_fxattr_list(struct fs_handle *h, const struct fs_caller *who, char *n
 
 int fs_fxattr_remove(struct fs_handle *h, const struct fs_caller *who, const char *name)
 {
-	struct change_x c = {.fs = h->fs, .inode = h->inode, .cred = &who->cred, .removal = true};
+	struct change_x c = {.fs = h->fs, .inode = h->inode, .who = who, .cred = &who->cred, .removal = true};
 	int err = wanted_init(&c.w, name);
 
 	return err ? err : change_inode(&c);

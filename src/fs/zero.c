@@ -24,6 +24,7 @@ struct zero {
 struct convert {
 	struct fs *fs;
 	struct inode *inode;
+	const struct fs_caller *who;
 	uint64_t first, end;
 	struct extmap to;
 	bool any; /* something is not unwritten yet */
@@ -137,7 +138,7 @@ static int convert_commit(struct convert *c, struct change *change, const struct
 		/* The same blocks, but what is written to them next must not show as long as they count as written. */
 		hazard_remapped(c->fs, c->inode, seq);
 		extmap_patch_apply(&patch);
-		inode_attr_set(c->inode, attr);
+		inode_attr_set(c->fs, c->inode, attr, CHANGED_DATA, c->who);
 		atomic_store_explicit(&c->inode->lazy, false, memory_order_relaxed);
 		walk_account(c->fs, ((int64_t)c->inode->map.extents - (int64_t)extents) * WALK_EXTENT_BYTES);
 	}
@@ -149,7 +150,7 @@ drop:
 static int convert(struct zero *z, uint64_t first, uint64_t end)
 {
 	struct inode *i = z->s.inode;
-	struct convert c = {.fs = z->s.fs, .inode = i, .first = first, .end = end};
+	struct convert c = {.fs = z->s.fs, .inode = i, .who = z->s.who, .first = first, .end = end};
 	struct inode_attr attr = attr_changed(i, z->s.who);
 	struct change change;
 	uint64_t b = first;

@@ -62,6 +62,7 @@ static int change(struct lease_shard *sh, struct lease *l, const struct lease_ch
 {
 	uint64_t now = arbiter_now(sh->arbiter);
 	struct piece *p;
+	uint8_t was;
 	int err = 0;
 
 	if (l->broken)
@@ -76,9 +77,12 @@ static int change(struct lease_shard *sh, struct lease *l, const struct lease_ch
 		l->deny->until_ns = 0;
 	if (err)
 		return err;
+	was = l->mode;
 	l->mode = (uint8_t)args->mode;
 	LIST_FOREACH (p, &l->pieces, of_lease)
 		interval_set_tag(&l->object->index, p, lease_tag(l));
+	if (was != l->mode)
+		writer_tell(l);
 	l->seq++;
 	sh->counts.grants++;
 	trace_piece(LIST_FIRST(&l->pieces), LEASE_EV_GRANT, now);

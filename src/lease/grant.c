@@ -41,6 +41,14 @@ static struct lease *lease_new(const struct lease_arbiter *a, const struct lease
 	return l;
 }
 
+void writer_tell(const struct lease *l)
+{
+	const struct lease_options *opt = &l->session->arbiter->opt;
+
+	if (opt->writer)
+		opt->writer(opt->writer_ctx, l->object->number, l->session->id);
+}
+
 /* Enters l everywhere, or nowhere. Holds LEASE. */
 static int lease_enter(struct lease_shard *sh, struct lease_anchor *an, struct lease *l)
 {
@@ -69,6 +77,8 @@ static int lease_enter(struct lease_shard *sh, struct lease_anchor *an, struct l
 		o->denying++;
 	sh->counts.grants++;
 	trace_piece(&l->first, LEASE_EV_GRANT, l->granted_ns);
+	if (l->mode == LEASE_WRITE)
+		writer_tell(l);
 	return 0;
 
 remove_number:

@@ -97,6 +97,12 @@ struct lease_options {
 	 */
 	void (*denier_gone)(void *ctx, uint64_t lease, struct range range);
 	void *denier_ctx;
+	/*
+	 * A lease for writing of this session has come, changed or ended: told with LEASE held, so that only locks of an inner
+	 * rank may be taken. NULL: nobody wants to know.
+	 */
+	void (*writer)(void *ctx, uint64_t object, uint64_t session);
+	void *writer_ctx;
 };
 
 /* Embedded in what the fs leases (its inode). One atomic load tells that nothing was ever leased here (L3). */

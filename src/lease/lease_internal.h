@@ -327,6 +327,8 @@ bool batch_tell(struct batch *b, unsigned max);
 void force_due(struct lease_shard *sh, struct batch *b);
 
 /* grant.c */
+/* Tells that l came, ended or changed, which is, or was, for writing. Holds LEASE. */
+void writer_tell(const struct lease *l);
 /* How long l denies changes yet; 0: it does not. */
 uint64_t deny_left(const struct lease *l, uint64_t now_ns);
 /* lease_conflicts in a locked object. */

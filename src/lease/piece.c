@@ -178,6 +178,8 @@ struct lease *piece_remove(struct piece *p, enum lease_state how, uint64_t now_n
 	if (last) {
 		if (l->deny)
 			o->denying--;
+		if (l->mode == LEASE_WRITE)
+			writer_tell(l);
 		/* Only a recall leads to force, but a piece can be given back while another one is under recall. */
 		lease_end(l, how);
 	} else if (l->recalled == 0 && l->state == LEASE_RECALLING) {

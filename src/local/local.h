@@ -99,6 +99,7 @@ struct lh_lease {
 	unsigned part_count;
 };
 TAILQ_HEAD(lease_list, lh_lease);
+struct local_watch;
 
 struct lh_file {
 	struct lh_file_head head;
@@ -127,6 +128,8 @@ struct lh_fs {
 	atomic_uint open_handles;
 
 	struct lock table;
+	struct local_watch *watch; /* NULL: nobody watches */
+	struct cond watch_over;    /* watch became NULL */
 	struct local_served *served; /* by servers of this process */
 	struct part_tree parts;
 	struct part_list pending;
@@ -141,6 +144,12 @@ struct lh_fs {
 const struct fs_caller *local_who_else(const struct lh_fs *fs, struct lh_caller *caller);
 void local_caller_told(struct lh_caller *caller);
 int local_fs_act(struct lh_fs *fs);
+
+/* watch.c */
+int local_fs_watch(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change *change), void *ctx);
+unsigned local_fs_watch_behind(struct lh_fs *fs, uint64_t ino);
+/* -EDEADLK: from the watch's own thread. */
+int local_watch_end(struct lh_fs *fs);
 
 /* Around a call that may say what an inode is like. */
 static inline int local_told(int err)

@@ -133,6 +133,7 @@ int local_open(const char *where, const struct lh_open_options *opt, struct lh_f
 	fs->read_only = opt != NULL && opt->read_only;
 	atomic_init(&fs->serial, 1);
 	lock_init(&fs->table, RANK_PIN);
+	cond_init(&fs->watch_over);
 	RB_INIT(&fs->parts);
 	err = who_am_i(&fs->callers[0].cred);
 	if (err)
@@ -166,6 +167,7 @@ unmount:
 free_events:
 	evqueue_free(fs->events);
 free_fs:
+	cond_destroy(&fs->watch_over);
 	lock_destroy(&fs->table);
 	free(fs);
 	return err;
@@ -185,6 +187,9 @@ int local_close(struct lh_fs *fs)
 	lock_drop(&fs->table);
 	if (served)
 		return fail(-EBUSY, "%s: a server still runs on it; stop it first", fs->pool->name);
+	err = local_watch_end(fs);
+	if (err)
+		return err;
 	local_healer_stop(fs);
 	devices_fini(fs);
 	lease_session_close(fs->session);
@@ -193,6 +198,7 @@ int local_close(struct lh_fs *fs)
 	fabric_close(fs);
 	pool_close(fs->pool);
 	evqueue_free(fs->events);
+	cond_destroy(&fs->watch_over);
 	lock_destroy(&fs->table);
 	free(fs);
 	return err;
