@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/types.h"
 #include "bench.h"
-#include "xfs_peer.h"
+#include "loop_peer.h"
 
 #define FILES 10000u
 
@@ -34,7 +34,7 @@ static struct {
 
 static int peer_ready(enum peer peer, char *why)
 {
-	const char *at = peer == XFS ? xfs_dir(why) : tmpfs_dir();
+	const char *at = peer == XFS ? loop_dir(LOOP_XFS, why) : tmpfs_dir();
 
 	if (!at)
 		return peer == XFS ? -ENODEV : bench_skip(why, -ENOENT, "/dev/shm cannot be written");

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/types.h"
 #include "bench.h"
-#include "xfs_peer.h"
+#include "loop_peer.h"
 
 #define FILE_BYTES ((uint64_t)1 << 30)
 #define POOL_BYTES ((uint64_t)3 << 30)
@@ -80,7 +80,7 @@ static int pool_ready(char *why)
 
 static int xfs_open(const char *name, bool fresh, char *why)
 {
-	const char *dir = xfs_dir(why);
+	const char *dir = loop_dir(LOOP_XFS, why);
 	char path[192];
 	int fd;
 
