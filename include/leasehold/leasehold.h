@@ -827,15 +827,24 @@ LH_API unsigned lh_fs_watch_behind(struct lh_fs *fs, uint64_t ino);
 
 /*
  * Direct access for a program that has a path or a descriptor in a mount of Leasehold: finds the pool's server behind
- * the mount and opens the same file there. Files of one process and server share a session; it ends with the last of
- * them (lh_file_close). flags: O_RDONLY or O_RDWR, and of the descriptor at most what it was opened for (0: that).
+ * the mount and opens the same file there, found by its inode number: whatever happens to its names meanwhile. Files of
+ * one process and server, opened with the same options, share a session; it ends with the last of them (lh_file_close),
+ * so close what you open in lh_file_fs() of one before. After fork() the child opens its own; closing the parent's does
+ * nothing there. flags: O_RDONLY, O_WRONLY or O_RDWR, and of the descriptor at most what it was opened for (0: that);
+ * permission is asked for anew. opt: of the session; NULL: defaults.
  * -ENOTTY: not a file of a mount of Leasehold; -EOPNOTSUPP: nothing serves the pool behind it (mount --listen);
- * -ENOENT: a descriptor's file has no name any more, or had its name changed all the time; -EACCES; what lh_fs_open
- * and lh_file_open say.
+ * -ENOENT: a descriptor's file has no name any more, or had its name changed all the time (servers that cannot open by
+ * number); -EBADF fd; -EACCES fd is not open for that, or the file's permissions; -EISDIR, -EINVAL not a regular file;
+ * -ENOTCONN the mount is dead; -EPROTO it gives no server's address; -ESTALE the server there has another filesystem by
+ * now; what lh_fs_open and lh_file_open say.
  */
 LH_API int lh_file_from_fd(int fd, int flags, const struct lh_open_options *opt, struct lh_file **out);
 LH_API int lh_file_from_path(const char *path, int flags, const struct lh_open_options *opt, struct lh_file **out);
-/* What is behind a path in a mount: the address to open, and the path inside. -ENOTTY: no mount of Leasehold. */
+/*
+ * What is behind a path in a mount: the address to open, and the path inside. Symbolic links are followed. A name that
+ * does not exist gives the path that it would have. -ENOTTY: no mount of Leasehold; -EOPNOTSUPP, -EPROTO, -ENOTCONN as
+ * above; -ENOENT: its directory is not there; -ENAMETOOLONG; -EACCES and others of open(2).
+ */
 struct lh_mounted {
 	uint32_t size;
 	char address[256];

@@ -15,9 +15,11 @@ struct lh_backend;
 struct lh_fs_head {
 	const struct lh_backend *be;
 };
+struct mounted_session;
 struct lh_file_head {
 	const struct lh_backend *be;
 	struct lh_fs *fs;
+	struct mounted_session *mounted; /* api/mounted.c's; NULL: opened in a session of the application's */
 };
 struct lh_dir_head {
 	const struct lh_backend *be;

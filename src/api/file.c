@@ -2,6 +2,7 @@
 /* The calls on open files. */
 #include "api/bounce.h"
 #include "api/check.h"
+#include "api/mounted.h"
 #include "base/mapped.h"
 
 #include <fcntl.h>
@@ -43,16 +44,27 @@ int lh_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, s
 		err = api_mode(mode, __func__);
 	if (err)
 		return err;
-	return (int)api_result(fs_be(fs)->file_open(fs, path, flags & ~O_CLOEXEC, mode, out), __func__, path);
+	err = (int)api_result(fs_be(fs)->file_open(fs, path, flags & ~O_CLOEXEC, mode, out), __func__, path);
+	if (!err)
+		((struct lh_file_head *)*out)->mounted = NULL;
+	return err;
 }
 
 int lh_file_close(struct lh_file *file)
 {
+	struct mounted_session *mounted;
+	int err;
+
 	fail_clear();
 	if (!file)
 		return 0;
+	mounted = ((struct lh_file_head *)file)->mounted;
+	/* The parent's, over a fork(): its connection must not hear of it. */
+	if (mounted && !mounted_is_ours(mounted))
+		return 0;
 	mapped_closing(file);
-	return (int)api_result(file_be(file)->file_close(file), __func__, NULL);
+	err = (int)api_result(file_be(file)->file_close(file), __func__, NULL);
+	return mounted ? mounted_drop(mounted, err) : err;
 }
 
 struct lh_fs *lh_file_fs(struct lh_file *file)
