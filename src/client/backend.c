@@ -5,6 +5,7 @@
 const struct lh_backend client_backend = {
     .name = "client",
     .fs_close = client_fs_close,
+    .fs_act = client_fs_act,
     .fs_sync = client_fs_sync,
     .fs_ping = client_fs_ping,
     .fs_stat = client_fs_stat,
@@ -36,6 +37,7 @@ const struct lh_backend client_backend = {
     .path_removexattr = client_path_removexattr,
     .dir_open = client_dir_open,
     .dir_next = client_dir_next,
+    .dir_next_stat = client_dir_next_stat,
     .dir_seek = client_dir_seek,
     .dir_close = client_dir_close,
     .file_open = client_file_open,

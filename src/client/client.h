@@ -75,6 +75,8 @@ struct lh_fs {
 	struct data *data;
 	struct evqueue *events;
 	atomic_bool nowait;
+	atomic_bool acts;         /* lh_fs_act: callers' identities count */
+	atomic_ullong features;   /* of the server that the session is with */
 	atomic_ullong interrupts; /* calls of lh_fs_interrupt */
 	atomic_uint handles;      /* files, directories and queues that are open */
 
@@ -221,6 +223,7 @@ int client_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len,
 int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns);
 int client_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out);
 int client_dir_next(struct lh_dir *dir, struct lh_dirent *out);
+int client_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st);
 void client_dir_seek(struct lh_dir *dir, uint64_t cookie);
 void client_dir_close(struct lh_dir *dir);
 int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out);
@@ -271,6 +274,18 @@ ssize_t client_call_read(struct lh_file *file, void *buf, size_t len, uint64_t o
 ssize_t client_call_write(struct lh_file *file, const void *buf, size_t len, uint64_t off);
 
 void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
+
+/* caller.c: conn_call and conn_do as the thread's caller says. uses: what of it counts in this call. */
+#define USES_WHO  0u /* only who it is done for */
+#define USES_NAME 1u /* its path */
+#define USES_TWO  2u /* its two paths */
+#define USES_ATTR 4u /* it tells what the inode is like */
+int client_call_as(struct lh_fs *fs, struct call *call, unsigned type, unsigned flags, const union proto_body *body,
+		   unsigned uses);
+int client_do_as(struct lh_fs *fs, unsigned type, unsigned flags, const union proto_body *body, unsigned uses);
+/* For calls whose own answer tells it. */
+void client_tell(const struct proto_attr *attr);
+int client_fs_act(struct lh_fs *fs);
 
 /* change.c */
 void client_fs_interrupt(struct lh_fs *fs);

@@ -117,6 +117,11 @@ void conn_break(struct conn *c, int err, const char *fmt, ...)
 	lock_drop(&c->lock);
 }
 
+void conn_acts(struct conn *c)
+{
+	atomic_store(&c->acts, true);
+}
+
 void conn_tick(struct conn *c)
 {
 	lock_take(&c->lock);

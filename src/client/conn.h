@@ -92,9 +92,13 @@ struct call {
 	void *ctx;
 	int fds[CALL_FDS];
 	unsigned fd_count;
+	bool has_as; /* it goes inside an AS, with these fields (not for calls with into or arrived) */
+	struct proto_as as;
 	/* The caller's, after success: the answer, with views into memory of the call. Not for calls with into. */
 	union proto_body reply;
 	size_t into_len;
+	bool has_attr; /* the AS's answer told this */
+	struct proto_attr attr;
 	/* conn's. */
 	struct call *next, *next_sleeper;
 	struct note *notes, **notes_tail; /* not handed to told() yet */
@@ -107,7 +111,8 @@ struct call {
 	bool forget, sleeping, done;
 	int status;
 	void *memory;
-	uint8_t small[CALL_SMALL];
+	uint8_t small[CALL_SMALL]; /* from here on not zeroed */
+	uint32_t groups[PROTO_GROUPS_MAX];
 };
 
 int conn_new(const struct conn_args *args, struct conn **out);
@@ -138,6 +143,8 @@ uint64_t conn_newest(struct conn *c, unsigned type);
 bool conn_trusted(struct conn *c);
 /* Asks the server, and waits: 0, and what was said before is true or was taken back. Or as conn_error. */
 int conn_confirm(struct conn *c);
+/* From now on files may have been opened with others' rights (P59: they are opened again with none asked for). */
+void conn_acts(struct conn *c);
 /* Asks for tick(). Never blocks. */
 void conn_tick(struct conn *c);
 /* 0 while alive; then the error, and fail_text() says why. */

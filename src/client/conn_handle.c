@@ -91,6 +91,7 @@ static unsigned fields(unsigned type, union proto_body *b, uint64_t *out[2])
 		out[0] = &b->handle.handle;
 		return 1;
 	case PROTO_DIR_READ:
+	case PROTO_DIR_LIST:
 		out[0] = &b->dir_read.handle;
 		return 1;
 	case PROTO_FILE_READ:

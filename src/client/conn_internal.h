@@ -89,6 +89,7 @@ struct conn {
 	uint64_t changed_seq;
 
 	struct margin margin;   /* atomics inside */
+	atomic_bool acts;       /* conn_acts */
 	atomic_ullong received; /* messages of this session */
 	atomic_size_t unacked;  /* bytes of them that no request has acknowledged */
 

@@ -55,7 +55,7 @@ static struct call *pending_take(struct conn *c, uint64_t seq, unsigned type)
 
 	lock_take(&c->lock);
 	call = conn_pending_find(c, seq);
-	if (call && (call->type != type || seq >= c->send_seq))
+	if (call && ((call->has_as ? PROTO_AS : call->type) != type || seq >= c->send_seq))
 		call = NULL;
 	if (call) {
 		conn_pending_remove(c, call);
@@ -66,11 +66,26 @@ static struct call *pending_take(struct conn *c, uint64_t seq, unsigned type)
 	return call;
 }
 
+/* What an AS's answer carries takes its place. */
+static const char *answer_unwrap(struct call *call, const struct proto_header *h)
+{
+	const struct proto_as_reply as = call->reply.as_reply;
+	struct proto_header inner;
+	uint32_t cursor = 0;
+
+	if (as.inner.type != call->type)
+		return "P70 the answer to another request than was carried";
+	call->has_attr = proto_attr_next(&as.attr, &cursor, &call->attr);
+	proto_inner_decode(h, &as.inner, &inner, &call->reply);
+	return NULL;
+}
+
 /* Keeps the answer's bytes with the call and decodes them there, so that the views live as long as the call. */
 static const char *answer_keep(struct call *call, const struct proto_header *h, const uint8_t *body)
 {
 	size_t len = h->length - PROTO_HEADER_SIZE;
 	uint8_t *bytes = call->small;
+	const char *rule;
 
 	if (len > sizeof(call->small)) {
 		bytes = call->memory = malloc(len);
@@ -81,7 +96,8 @@ static const char *answer_keep(struct call *call, const struct proto_header *h, 
 		}
 	}
 	memcpy(bytes, body, len);
-	return proto_body_decode(h, bytes, &call->reply);
+	rule = proto_body_decode(h, bytes, &call->reply);
+	return !rule && call->has_as && !h->status ? answer_unwrap(call, h) : rule;
 }
 
 static const char *answer_deliver(struct call *call, const struct proto_header *h, const uint8_t *bytes,

@@ -75,8 +75,10 @@ int conn_hello(const struct conn_dial *dial, uint64_t timeout_ns, struct proto_w
 /* Asks on the new socket, before anybody else does. The sequence number is the session's next. */
 static int reopen(struct conn *c, int fd, const struct conn_handle *h, uint64_t *server)
 {
-	union proto_body body = {.file_reopen = {.ino = h->ino, .btime_ns = h->btime_ns, .flags = h->flags}};
-	struct proto_header header = {.type = PROTO_FILE_REOPEN,
+	union proto_body inner = {.file_reopen = {.ino = h->ino, .btime_ns = h->btime_ns, .flags = h->flags}};
+	union proto_body body = inner;
+	bool as = atomic_load(&c->acts);
+	struct proto_header header = {.type = as ? PROTO_AS : PROTO_FILE_REOPEN,
 				      .seq = c->next_seq,
 				      .epoch = c->epoch,
 				      .ack = c->resumable ? (uint32_t)atomic_load(&c->received) : 0};
@@ -85,6 +87,10 @@ static int reopen(struct conn *c, int fd, const struct conn_handle *h, uint64_t 
 
 	if (!reply)
 		return -ENOMEM;
+	/* It was opened with somebody else's rights, which were looked at then. */
+	if (as)
+		body.as = (struct proto_as){.flags = PROTO_AS_IDENTITY | PROTO_AS_CHECKED,
+					    .inner = {.type = PROTO_FILE_REOPEN, .host = &inner}};
 	err = wire_ask(c->dial->address, fd, &header, &body, REOPEN_NS, reply);
 	if (err == 0 || (err < 0 && reply->answered)) {
 		lock_take(&c->lock);
@@ -92,6 +98,10 @@ static int reopen(struct conn *c, int fd, const struct conn_handle *h, uint64_t 
 		lock_drop(&c->lock);
 		atomic_fetch_add(&c->received, 1);
 	}
+	if (!err && as && reply->body.as_reply.inner.type != PROTO_FILE_REOPEN)
+		err = fail(-EPROTO, "P70 the answer to another request than was carried");
+	else if (!err && as)
+		proto_inner_decode(&reply->header, &reply->body.as_reply.inner, &header, &reply->body);
 	if (!err)
 		*server = reply->body.opened.handle;
 	else if (reply->answered)
@@ -149,6 +159,8 @@ static enum fate fate_of(const struct call *call, bool rebooted)
 	case PROTO_PATH_LISTXATTR:
 	case PROTO_DIR_OPEN:
 	case PROTO_DIR_READ:
+	case PROTO_DIR_LIST:
+	case PROTO_ACT:
 	case PROTO_FILE_STAT:
 	case PROTO_FILE_READ:
 	case PROTO_FILE_EXTENTS:

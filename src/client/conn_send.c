@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/types.h"
 
-/* Two paths and their lengths are the longest request without data. */
-#define HEAD_MAX (PROTO_HEADER_SIZE + 2u * (PROTO_PATH_MAX + 2u) + 64u)
+/* Two paths and their lengths are the longest request without data; and who it is done for. */
+#define HEAD_MAX (PROTO_HEADER_SIZE + 2u * (PROTO_PATH_MAX + 2u) + 64u + 320u)
 
 void conn_kick(struct conn *c)
 {
@@ -120,17 +120,22 @@ static int send_bytes(struct conn *c, const struct iovec iov[2], const struct ca
 /* The head of a request in buf; *tail: the data behind it, or NULL. */
 static ssize_t encode(struct conn *c, const struct call *call, uint8_t buf[HEAD_MAX], struct proto_data *tail)
 {
-	struct proto_header h = {.type = call->type,
+	struct proto_header h = {.type = call->has_as ? PROTO_AS : call->type,
 				 .flags = call->flags,
 				 .seq = call->seq,
 				 .epoch = c->epoch,
 				 .ack = c->resumable ? (uint32_t)atomic_load(&c->received) : 0};
 	const struct proto_data *data;
-	union proto_body body = {0};
+	union proto_body inner = {0}, body;
 
 	if (call->body)
-		body = *call->body;
-	conn_handle_translate(c, call->type, &body);
+		inner = *call->body;
+	conn_handle_translate(c, call->type, &inner);
+	body = inner;
+	if (call->has_as) {
+		body.as = call->as;
+		body.as.inner = (struct proto_inner){.type = call->type, .host = &inner};
+	}
 	data = proto_tail(&h, &body);
 	*tail = data ? *data : (struct proto_data){0};
 	return data ? proto_encode_head(&h, &body, buf, HEAD_MAX) : proto_encode(&h, &body, buf, HEAD_MAX);

@@ -59,8 +59,9 @@ int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mod
 	if (!file)
 		return -ENOMEM;
 	call_init(&call);
-	err = conn_call(fs->conn, &call, PROTO_FILE_OPEN, client_flags(fs), &body);
+	err = client_call_as(fs, &call, PROTO_FILE_OPEN, client_flags(fs), &body, USES_NAME);
 	if (!err) {
+		client_tell(&call.reply.opened.attr);
 		file->handle = call.reply.opened.handle;
 		file->ino = call.reply.opened.attr.ino;
 	}
@@ -203,7 +204,7 @@ static ssize_t write_piece(struct lh_file *file, const void *buf, size_t len, ui
 	ssize_t n;
 
 	call_init(&call);
-	n = conn_call(fs->conn, &call, PROTO_FILE_WRITE, client_flags(fs), &body);
+	n = client_call_as(fs, &call, PROTO_FILE_WRITE, client_flags(fs), &body, USES_WHO);
 	if (!n && call.reply.count.count > len)
 		n = fail(-EPROTO, "write: the server says it wrote more than it was given");
 	else if (!n)
@@ -251,7 +252,7 @@ int client_file_truncate(struct lh_file *file, uint64_t size)
 	shrinks = doomed.ranges.count == 0 || truncate_shrinks(file, size);
 	if (!shrinks)
 		client_dirty_doomed(fs, file->ino, &doomed, false);
-	err = conn_do(fs->conn, PROTO_FILE_TRUNCATE, client_flags(fs), &body);
+	err = client_do_as(fs, PROTO_FILE_TRUNCATE, client_flags(fs), &body, USES_WHO);
 	if (shrinks)
 		client_dirty_doomed(fs, file->ino, &doomed, !err);
 	if (!err)
@@ -269,7 +270,7 @@ int client_file_fallocate(struct lh_file *file, int mode, uint64_t off, uint64_t
 	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE))
 		err = client_commit_inode(fs, file->ino);
 	if (!err)
-		err = conn_do(fs->conn, PROTO_FILE_ALLOCATE, client_flags(fs), &body);
+		err = client_do_as(fs, PROTO_FILE_ALLOCATE, client_flags(fs), &body, USES_WHO);
 
 	/* Collapsing and inserting move the end, and the rest may. */
 	if (!err)
@@ -298,7 +299,7 @@ static int64_t two_files(unsigned type, struct lh_file *dst, uint64_t dst_off, s
 	int64_t n;
 
 	call_init(&call);
-	n = conn_call(fs->conn, &call, type, client_flags(fs), &body);
+	n = client_call_as(fs, &call, type, client_flags(fs), &body, USES_WHO);
 	if (!n && (type == PROTO_FILE_DEDUPE_RANGE || type == PROTO_FILE_COPY_RANGE))
 		n = (int64_t)min_u64(call.reply.count.count, INT64_MAX);
 	call_fini(&call);
@@ -381,7 +382,7 @@ int client_file_link(struct lh_file *file, const char *to)
 	struct lh_fs *fs = file->head.fs;
 	union proto_body body = {.file_link = {.handle = file->handle, .path = proto_str_of(to)}};
 
-	return conn_do(fs->conn, PROTO_FILE_LINK, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_FILE_LINK, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 static_assert(API_SET_MODE == PROTO_SET_MODE && API_SET_UID == PROTO_SET_UID && API_SET_GID == PROTO_SET_GID &&
@@ -399,7 +400,7 @@ int client_file_setattr(struct lh_file *file, const struct api_setattr *set)
 						  .atime_ns = set->atime_ns,
 						  .mtime_ns = set->mtime_ns}};
 
-	return conn_do(fs->conn, PROTO_FILE_SETATTR, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_FILE_SETATTR, client_flags(fs), &body, USES_ATTR);
 }
 
 int client_file_defragment(struct lh_file *file, uint64_t extents[2])
@@ -410,7 +411,7 @@ int client_file_defragment(struct lh_file *file, uint64_t extents[2])
 	int err;
 
 	call_init(&call);
-	err = conn_call(fs->conn, &call, PROTO_FILE_DEFRAGMENT, client_flags(fs), &body);
+	err = client_call_as(fs, &call, PROTO_FILE_DEFRAGMENT, client_flags(fs), &body, USES_WHO);
 	if (!err) {
 		extents[0] = call.reply.defragmented.before;
 		extents[1] = call.reply.defragmented.after;
@@ -427,7 +428,7 @@ int64_t client_file_relocate(struct lh_file *file, uint64_t off, uint64_t len)
 	int64_t n;
 
 	call_init(&call);
-	n = conn_call(fs->conn, &call, PROTO_FILE_RELOCATE, client_flags(fs), &body);
+	n = client_call_as(fs, &call, PROTO_FILE_RELOCATE, client_flags(fs), &body, USES_WHO);
 	if (!n)
 		n = (int64_t)min_u64(call.reply.count.count, INT64_MAX);
 	call_fini(&call);

@@ -13,7 +13,7 @@
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_SEC)
 #define SPIN_NS            (50 * NS_PER_US)
 #define RING_BYTES         ((uint64_t)16 << 20)
-#define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING)
+#define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING | PROTO_FEATURE_AS)
 
 static const struct conn_ops session_ops = {
     .event = client_event, .tick = client_tick, .dead = client_dead, .renewed = client_renewed};
@@ -95,6 +95,7 @@ static int session_start(struct lh_fs *fs, const char *where)
 	args.fd = conn_hello(&fs->dial, fs->opt.connect_timeout_ns, &fs->welcome);
 	if (args.fd < 0)
 		return args.fd;
+	atomic_store(&fs->features, fs->welcome.features);
 	err = conn_new(&args, &fs->conn);
 	if (err)
 		return err;

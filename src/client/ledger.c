@@ -65,7 +65,7 @@ int client_fs_leases_matching(struct lh_fs *fs, const struct lh_revoke_filter *f
 		struct call call;
 
 		call_init(&call);
-		err = conn_call(fs->conn, &call, PROTO_FS_LEASES, 0, &body);
+		err = client_call_as(fs, &call, PROTO_FS_LEASES, 0, &body, filter->path ? USES_NAME : USES_WHO);
 		while (!err && proto_lease_info_next(&call.reply.lease_list.leases, &cursor, &p)) {
 			lease_of(&p, &info);
 			each(ctx, &info);
@@ -98,7 +98,7 @@ int client_fs_revoke(struct lh_fs *fs, const struct lh_revoke_filter *filter)
 	int n;
 
 	call_init(&call);
-	n = conn_call(fs->conn, &call, PROTO_FS_REVOKE, 0, &body);
+	n = client_call_as(fs, &call, PROTO_FS_REVOKE, 0, &body, filter->path ? USES_NAME : USES_WHO);
 	if (!n)
 		n = (int)min_u64(call.reply.count.count, INT32_MAX);
 	call_fini(&call);

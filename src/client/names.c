@@ -10,6 +10,7 @@ struct lh_dir {
 	uint64_t handle;
 	uint64_t cookie; /* of the last entry that was returned */
 	bool filled, end;
+	bool stat;   /* the answer below has attributes */
 	uint32_t at; /* in the answer below */
 	struct call call;
 };
@@ -40,7 +41,7 @@ int client_path_stat(struct lh_fs *fs, const char *path, bool follow, struct lh_
 	int err;
 
 	call_init(&call);
-	err = conn_call(fs->conn, &call, PROTO_PATH_STAT, 0, &body);
+	err = client_call_as(fs, &call, PROTO_PATH_STAT, 0, &body, USES_NAME);
 	if (!err)
 		client_stat_of(&call.reply.attr, out);
 	call_fini(&call);
@@ -51,42 +52,42 @@ int client_path_mkdir(struct lh_fs *fs, const char *path, uint32_t mode)
 {
 	union proto_body body = {.path_mode = {.mode = mode, .path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_MKDIR, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_MKDIR, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 int client_path_rmdir(struct lh_fs *fs, const char *path)
 {
 	union proto_body body = {.path = {.path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_RMDIR, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_RMDIR, client_flags(fs), &body, USES_NAME);
 }
 
 int client_path_unlink(struct lh_fs *fs, const char *path)
 {
 	union proto_body body = {.path = {.path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_UNLINK, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_UNLINK, client_flags(fs), &body, USES_NAME);
 }
 
 int client_path_rename(struct lh_fs *fs, const char *from, const char *to, unsigned flags)
 {
 	union proto_body body = {.rename = {.flags = flags, .from = proto_str_of(from), .to = proto_str_of(to)}};
 
-	return conn_do(fs->conn, PROTO_PATH_RENAME, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_RENAME, client_flags(fs), &body, USES_TWO);
 }
 
 int client_path_link(struct lh_fs *fs, const char *from, const char *to)
 {
 	union proto_body body = {.two_paths = {.from = proto_str_of(from), .to = proto_str_of(to)}};
 
-	return conn_do(fs->conn, PROTO_PATH_LINK, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_LINK, client_flags(fs), &body, USES_TWO | USES_ATTR);
 }
 
 int client_path_symlink(struct lh_fs *fs, const char *target, const char *path)
 {
 	union proto_body body = {.two_paths = {.from = proto_str_of(target), .to = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_SYMLINK, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_SYMLINK, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 ssize_t client_path_readlink(struct lh_fs *fs, const char *path, char *buf, size_t size)
@@ -96,7 +97,7 @@ ssize_t client_path_readlink(struct lh_fs *fs, const char *path, char *buf, size
 	ssize_t n;
 
 	call_init(&call);
-	n = conn_call(fs->conn, &call, PROTO_PATH_READLINK, 0, &body);
+	n = client_call_as(fs, &call, PROTO_PATH_READLINK, 0, &body, USES_NAME);
 	if (!n && call.reply.target.target.len > size) {
 		n = fail(-ERANGE, "%s: its target has %u bytes, the buffer %zu", path, call.reply.target.target.len,
 			 size);
@@ -112,14 +113,14 @@ int client_path_chmod(struct lh_fs *fs, const char *path, uint32_t mode)
 {
 	union proto_body body = {.path_mode = {.mode = mode, .path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_CHMOD, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_CHMOD, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 int client_path_chown(struct lh_fs *fs, const char *path, bool follow, uint32_t uid, uint32_t gid)
 {
 	union proto_body body = {.chown = {.uid = uid, .gid = gid, .follow = follow, .path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_CHOWN, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_CHOWN, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64_t atime_ns, int64_t mtime_ns)
@@ -127,14 +128,14 @@ int client_path_set_times(struct lh_fs *fs, const char *path, bool follow, int64
 	union proto_body body = {
 	    .set_times = {.atime_ns = atime_ns, .mtime_ns = mtime_ns, .follow = follow, .path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_SET_TIMES, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_SET_TIMES, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 int client_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_t rdev)
 {
 	union proto_body body = {.mknod = {.mode = mode, .rdev = rdev, .path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_PATH_MKNOD, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_MKNOD, client_flags(fs), &body, USES_NAME | USES_ATTR);
 }
 
 /* --- extended attributes --- */
@@ -147,7 +148,7 @@ static ssize_t xattr_get(struct lh_fs *fs, unsigned type, const union proto_body
 	ssize_t n;
 
 	call_init(&call);
-	n = conn_call(fs->conn, &call, type, 0, body);
+	n = client_call_as(fs, &call, type, 0, body, USES_NAME);
 	got = &call.reply.xattr;
 	if (!n && size && (got->value.len != got->length || got->length > size))
 		n = fail(-EPROTO, "the server sent another number of bytes than it said, or than were asked for");
@@ -179,7 +180,7 @@ int client_path_setxattr(struct lh_fs *fs, const char *path, bool follow, const 
 					       .name = proto_str_of(name),
 					       .value = {.bytes = value, .len = (uint32_t)size}}};
 
-	return conn_do(fs->conn, PROTO_PATH_SETXATTR, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_SETXATTR, client_flags(fs), &body, USES_NAME);
 }
 
 ssize_t client_path_listxattr(struct lh_fs *fs, const char *path, bool follow, char *names, size_t size)
@@ -196,7 +197,7 @@ int client_path_removexattr(struct lh_fs *fs, const char *path, bool follow, con
 	union proto_body body = {
 	    .xattr_get = {.follow = follow, .path = proto_str_of(path), .name = proto_str_of(name)}};
 
-	return conn_do(fs->conn, PROTO_PATH_REMOVEXATTR, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_PATH_REMOVEXATTR, client_flags(fs), &body, USES_NAME);
 }
 
 /* --- directories --- */
@@ -211,7 +212,7 @@ int client_dir_open(struct lh_fs *fs, const char *path, struct lh_dir **out)
 	if (!dir)
 		return -ENOMEM;
 	call_init(&call);
-	err = conn_call(fs->conn, &call, PROTO_DIR_OPEN, client_flags(fs), &body);
+	err = client_call_as(fs, &call, PROTO_DIR_OPEN, client_flags(fs), &body, USES_NAME);
 	if (!err)
 		dir->handle = call.reply.opened.handle;
 	call_fini(&call);
@@ -234,44 +235,85 @@ static void dir_drop(struct lh_dir *dir)
 	dir->at = 0;
 }
 
-static int dir_fill(struct lh_dir *dir)
+/* A batch of entries behind the last one, with attributes or not. */
+static int dir_fill(struct lh_dir *dir, bool stat)
 {
 	union proto_body body = {.dir_read = {.handle = dir->handle, .cookie = dir->cookie, .max = PROTO_DIRENTS_MAX}};
+	const struct proto_list *got = stat ? &dir->call.reply.listed.entries : &dir->call.reply.dirents.entries;
 	int err;
 
 	dir_drop(dir);
 	call_init(&dir->call);
 	dir->filled = true;
-	err = conn_call(dir->head.fs->conn, &dir->call, PROTO_DIR_READ, 0, &body);
+	dir->stat = stat;
+	if (stat)
+		err = client_call_as(dir->head.fs, &dir->call, PROTO_DIR_LIST, 0, &body, USES_WHO);
+	else
+		err = conn_call(dir->head.fs->conn, &dir->call, PROTO_DIR_READ, 0, &body);
 	if (err) {
 		dir_drop(dir);
 		return err;
 	}
-	dir->end = dir->call.reply.dirents.end;
-	if (dir->call.reply.dirents.entries.count == 0 && !dir->end)
+	dir->end = stat ? dir->call.reply.listed.end : dir->call.reply.dirents.end;
+	if (got->count == 0 && !dir->end)
 		return fail(-EPROTO, "readdir: the server sent no entry, and not the end");
 	return 0;
 }
 
-int client_dir_next(struct lh_dir *dir, struct lh_dirent *out)
+/* The next entry of the batch; false: it is used up, or of the other kind. */
+static bool batch_next(struct lh_dir *dir, bool stat, struct proto_listed_entry *out)
 {
 	struct proto_dirent e;
+
+	if (!dir->filled || dir->stat != stat)
+		return false;
+	if (stat)
+		return proto_listed_entry_next(&dir->call.reply.listed.entries, &dir->at, out);
+	if (!proto_dirent_next(&dir->call.reply.dirents.entries, &dir->at, &e))
+		return false;
+	*out = (struct proto_listed_entry){.ino = e.ino, .cookie = e.cookie, .type = e.type, .name = e.name};
+	return true;
+}
+
+static int next(struct lh_dir *dir, bool stat, struct lh_dirent *out, struct proto_listed_entry *e)
+{
 	int err;
 
-	while (!dir->filled || !proto_dirent_next(&dir->call.reply.dirents.entries, &dir->at, &e)) {
-		if (dir->filled && dir->end)
+	while (!batch_next(dir, stat, e)) {
+		if (dir->filled && dir->stat == stat && dir->end)
 			return 0;
-		err = dir_fill(dir);
+		err = dir_fill(dir, stat);
 		if (err)
 			return err;
 	}
-	dir->cookie = e.cookie;
-	out->ino = e.ino;
-	out->cookie = e.cookie;
-	out->type = e.type;
-	if (!proto_str_copy(e.name, out->name, sizeof(out->name)))
+	dir->cookie = e->cookie;
+	out->ino = e->ino;
+	out->cookie = e->cookie;
+	out->type = e->type;
+	if (!proto_str_copy(e->name, out->name, sizeof(out->name)))
 		return fail(-EPROTO, "readdir: a name is too long");
 	return 1;
+}
+
+int client_dir_next(struct lh_dir *dir, struct lh_dirent *out)
+{
+	struct proto_listed_entry e;
+
+	return next(dir, false, out, &e);
+}
+
+int client_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st)
+{
+	struct proto_listed_entry e;
+	int n;
+
+	if (!(atomic_load(&dir->head.fs->features) & PROTO_FEATURE_AS))
+		return fail(-EOPNOTSUPP, "%s: this server does not list attributes; update it",
+			    dir->head.fs->address.text);
+	n = next(dir, true, out, &e);
+	if (n == 1)
+		client_stat_of(&e.attr, st);
+	return n;
 }
 
 void client_dir_seek(struct lh_dir *dir, uint64_t cookie)

@@ -159,6 +159,7 @@ void client_renewed(void *ctx, const struct proto_welcome *w, bool rebooted)
 	fs->welcome.session = w->session;
 	fs->welcome.epoch = w->epoch;
 	fs->welcome.boot = w->boot;
+	atomic_store(&fs->features, w->features);
 	fs->continued = 0;
 	fs->continued_call = NULL;
 	remembered_free(fs);

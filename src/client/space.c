@@ -10,14 +10,14 @@ int client_fs_snapshot(struct lh_fs *fs, const char *from, const char *to, unsig
 {
 	union proto_body body = {.rename = {.flags = flags, .from = proto_str_of(from), .to = proto_str_of(to)}};
 
-	return conn_do(fs->conn, PROTO_FS_SNAPSHOT, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_FS_SNAPSHOT, client_flags(fs), &body, USES_TWO);
 }
 
 int client_fs_snapshot_delete(struct lh_fs *fs, const char *path)
 {
 	union proto_body body = {.path = {.path = proto_str_of(path)}};
 
-	return conn_do(fs->conn, PROTO_FS_SNAPSHOT_DELETE, client_flags(fs), &body);
+	return client_do_as(fs, PROTO_FS_SNAPSHOT_DELETE, client_flags(fs), &body, USES_NAME);
 }
 
 /* --- lists in pages --- */
@@ -141,7 +141,7 @@ static int limit_ask(struct lh_fs *fs, unsigned type, const char *tree, struct l
 	int err;
 
 	call_init(&call);
-	err = conn_call(fs->conn, &call, type, 0, &body);
+	err = client_call_as(fs, &call, type, 0, &body, tree ? USES_NAME : USES_WHO);
 	if (!err)
 		limit_of(&call.reply.limit.limit, limit);
 	call_fini(&call);
@@ -162,7 +162,7 @@ int client_fs_limit_clear(struct lh_fs *fs, struct lh_limit *limit)
 {
 	union proto_body body = {.limit_ask = {.kind = limit->kind, .id = limit->id, .path = proto_str_of("")}};
 
-	return conn_do(fs->conn, PROTO_FS_LIMIT_CLEAR, 0, &body);
+	return client_do_as(fs, PROTO_FS_LIMIT_CLEAR, 0, &body, USES_WHO);
 }
 
 /* --- long calls --- */
@@ -190,7 +190,7 @@ int client_fs_resize(struct lh_fs *fs, uint64_t bytes, lh_progress progress, voi
 	call_init(&call);
 	call.told = resize_told;
 	call.ctx = &r;
-	err = conn_call(fs->conn, &call, PROTO_FS_RESIZE, client_flags(fs), &body);
+	err = client_call_as(fs, &call, PROTO_FS_RESIZE, client_flags(fs), &body, USES_WHO);
 	call_fini(&call);
 	return err;
 }
@@ -232,7 +232,7 @@ int client_fs_evacuate(struct lh_fs *fs, uint64_t off, uint64_t len,
 	call_init(&call);
 	call.told = evacuation_told;
 	call.ctx = e;
-	n = conn_call(fs->conn, &call, PROTO_FS_EVACUATE, client_flags(fs), &body);
+	n = client_call_as(fs, &call, PROTO_FS_EVACUATE, client_flags(fs), &body, USES_WHO);
 	if (!n)
 		n = (int)min_u64(call.reply.count.count, INT32_MAX);
 	call_fini(&call);

@@ -14,22 +14,24 @@ enum field_kind {
 	FIELD_STR,
 	FIELD_DATA,
 	FIELD_RANGE,
-	FIELD_LIST
+	FIELD_LIST,
+	FIELD_INNER
 };
 
 /* One field of a body, in wire order. */
 struct field {
 	enum field_kind kind;
 	const char *name;
-	size_t offset;               /* in union proto_body, or in union proto_element */
-	uint64_t lo, hi;             /* U32: allowed values. STR, DATA: bytes. LIST: hi elements */
+	size_t offset; /* in union proto_body, or in union proto_element */
+	/* U32: allowed values. STR, DATA: bytes. LIST: hi elements. INNER: hi bytes, lo PROTO_REPLY or 0 */
+	uint64_t lo, hi;
 	const struct shape *element; /* LIST */
 };
 struct shape {
 	const struct field *fields;
 	unsigned count;
 	size_t host_size; /* elements: sizeof the struct */
-	bool plain_name;  /* elements: their string is a name of a directory entry */
+	bool plain_name;  /* elements: their string is a name of a directory entry; empty only where that is allowed */
 };
 struct type_info {
 	const char *name;
@@ -47,11 +49,15 @@ union proto_element {
 	struct proto_audit audit;
 	struct proto_limit limit;
 	struct proto_lost lost;
+	struct proto_listed_entry listed_entry;
+	struct proto_group group;
+	struct proto_attr attr;
+	struct proto_change change;
 };
 
 extern const struct shape proto_shape_error, proto_shape_run, proto_shape_extent, proto_shape_dirent,
     proto_shape_lease_info, proto_shape_session_info, proto_shape_audit, proto_shape_snapshot_info, proto_shape_limit,
-    proto_shape_lost;
+    proto_shape_lost, proto_shape_listed_entry, proto_shape_group, proto_shape_attr, proto_shape_change;
 
 /* NULL: unknown. */
 const struct type_info *proto_type_info(unsigned type);

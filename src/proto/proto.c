@@ -5,6 +5,7 @@
  */
 #include "proto/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@
 #define RULE_VALUE  "P14 value outside its limits"
 #define RULE_RANGE  "P15 range wraps around"
 #define RULE_NAME   "P16 not a name: empty, too long or with a slash"
+#define RULE_INNER  "P69 a request that another cannot carry"
 
 /* The 32 bytes in front of every message: table 2. */
 struct wire_header {
@@ -174,6 +176,46 @@ static const char *decode_list(struct cursor *c, const struct field *f, struct p
 	return NULL;
 }
 
+/* A request of the type, or its answer: P69. */
+static const struct shape *inner_shape(const struct field *f, unsigned type)
+{
+	const struct type_info *t = proto_may_be_inner(type) ? proto_type_info(type) : NULL;
+
+	if (!t)
+		return NULL;
+	return f->lo & PROTO_REPLY ? t->reply : t->request;
+}
+
+/* The body is checked here and read again later: proto_inner_decode. */
+static const char *decode_inner(struct cursor *c, const struct field *f, struct proto_inner *out)
+{
+	const struct shape *shape;
+	union proto_body body;
+	struct cursor in;
+	const char *rule;
+
+	if (!take_u32(c, &out->type) || !take_u32(c, &out->len))
+		return RULE_SHORT;
+	shape = inner_shape(f, out->type);
+	if (!shape)
+		return RULE_INNER;
+	if (out->len > f->hi)
+		return RULE_OVER;
+	if (out->len > c->left)
+		return RULE_SHORT;
+	out->host = NULL;
+	out->wire = c->at;
+	in = (struct cursor){.at = c->at, .left = out->len};
+	rule = decode_shape(&in, shape, &body);
+	if (rule)
+		return rule;
+	if (in.left)
+		return RULE_LONG;
+	c->at += out->len;
+	c->left -= out->len;
+	return NULL;
+}
+
 static const char *decode_field(struct cursor *c, const struct shape *shape, const struct field *f, void *p)
 {
 	struct proto_range *range = p;
@@ -201,6 +243,8 @@ static const char *decode_field(struct cursor *c, const struct shape *shape, con
 		return check_range(*range);
 	case FIELD_LIST:
 		return decode_list(c, f, p);
+	case FIELD_INNER:
+		return decode_inner(c, f, p);
 	}
 	return RULE_TYPE;
 }
@@ -281,6 +325,19 @@ const char *proto_body_decode(const struct proto_header *h, const void *body, un
 	return c.left ? RULE_LONG : NULL;
 }
 
+void proto_inner_decode(const struct proto_header *h, const struct proto_inner *inner, struct proto_header *ih,
+			union proto_body *out)
+{
+	const char *rule;
+
+	*ih = *h;
+	ih->type = (uint16_t)inner->type;
+	ih->length = PROTO_HEADER_SIZE + inner->len;
+	rule = proto_body_decode(ih, inner->wire, out);
+	assert(!rule);
+	(void)rule;
+}
+
 /* --- encoding --- */
 
 static int encode_shape(struct cursor *c, const struct shape *shape, const void *host, bool head_only);
@@ -324,6 +381,53 @@ static int encode_list(struct cursor *c, const struct field *f, const struct pro
 	return 0;
 }
 
+/* The data that a body of this shape ends in; NULL: it does not. */
+static const struct proto_data *tail_of(const struct shape *shape, const union proto_body *body)
+{
+	const struct field *last = shape && shape->count ? &shape->fields[shape->count - 1] : NULL;
+	const struct proto_inner *inner;
+	const void *p;
+
+	if (!last)
+		return NULL;
+	p = (const char *)body + last->offset;
+	if (last->kind == FIELD_DATA)
+		return p;
+	inner = p;
+	if (last->kind != FIELD_INNER || !inner->host)
+		return NULL;
+	return tail_of(inner_shape(last, inner->type), inner->host);
+}
+
+static int encode_inner(struct cursor *c, const struct field *f, const struct proto_inner *inner, bool head_only)
+{
+	const struct shape *shape = inner_shape(f, inner->type);
+	const struct proto_data *tail;
+	struct cursor length;
+	size_t left;
+	int err;
+
+	if (!shape)
+		return -EINVAL;
+	if (!put_u32(c, inner->type))
+		return -EMSGSIZE;
+	if (!inner->host)
+		return put_u32(c, inner->len) && put(c, inner->wire, inner->len) ? 0 : -EMSGSIZE;
+	length = *c;
+	if (!put_u32(c, 0))
+		return -EMSGSIZE;
+	left = c->left;
+	err = encode_shape(c, shape, inner->host, head_only);
+	if (err)
+		return err;
+	tail = head_only ? tail_of(shape, inner->host) : NULL;
+	left = left - c->left + (tail ? tail->len : 0);
+	if (left > f->hi)
+		return -EINVAL;
+	put_u32(&length, (uint32_t)left);
+	return 0;
+}
+
 static int encode_field(struct cursor *c, const struct shape *shape, const struct field *f, const void *p,
 			bool head_only)
 {
@@ -358,6 +462,8 @@ static int encode_field(struct cursor *c, const struct shape *shape, const struc
 		break;
 	case FIELD_LIST:
 		return encode_list(c, f, p);
+	case FIELD_INNER:
+		return encode_inner(c, f, p, head_only);
 	}
 	return fits ? 0 : -EMSGSIZE;
 }
@@ -379,12 +485,7 @@ static int encode_shape(struct cursor *c, const struct shape *shape, const void 
 /* Data is always the last field, so that head_only leaves out a tail. */
 const struct proto_data *proto_tail(const struct proto_header *h, const union proto_body *body)
 {
-	const struct shape *shape = proto_body_shape(h);
-	const struct field *last = shape && shape->count ? &shape->fields[shape->count - 1] : NULL;
-
-	if (!last || last->kind != FIELD_DATA)
-		return NULL;
-	return (const struct proto_data *)((const char *)body + last->offset);
+	return tail_of(proto_body_shape(h), body);
 }
 
 static ssize_t encode(const struct proto_header *h, const union proto_body *body, void *buf, size_t cap, bool head_only)
@@ -458,6 +559,9 @@ static uint32_t shape_length_max(const struct shape *shape)
 			break;
 		case FIELD_LIST:
 			n += 4 + f->hi * shape_length_max(f->element);
+			break;
+		case FIELD_INNER:
+			n += 8 + f->hi;
 			break;
 		}
 	}
@@ -544,4 +648,24 @@ bool proto_limit_next(const struct proto_list *l, uint32_t *cursor, struct proto
 bool proto_lost_next(const struct proto_list *l, uint32_t *cursor, struct proto_lost *out)
 {
 	return proto_element_next(l, &proto_shape_lost, cursor, out);
+}
+
+bool proto_listed_entry_next(const struct proto_list *l, uint32_t *cursor, struct proto_listed_entry *out)
+{
+	return proto_element_next(l, &proto_shape_listed_entry, cursor, out);
+}
+
+bool proto_group_next(const struct proto_list *l, uint32_t *cursor, struct proto_group *out)
+{
+	return proto_element_next(l, &proto_shape_group, cursor, out);
+}
+
+bool proto_attr_next(const struct proto_list *l, uint32_t *cursor, struct proto_attr *out)
+{
+	return proto_element_next(l, &proto_shape_attr, cursor, out);
+}
+
+bool proto_change_next(const struct proto_list *l, uint32_t *cursor, struct proto_change *out)
+{
+	return proto_element_next(l, &proto_shape_change, cursor, out);
 }

@@ -40,8 +40,13 @@
 #define PROTO_LOSSES_MAX  64u
 /* A DEDUPE_RANGE compares and a COPY_RANGE copies no more at once, so that no request holds a worker for long. */
 #define PROTO_STRETCH_MAX ((uint64_t)1 << 30)
-/* No message is longer: a WRITE or a READ's answer. */
-#define PROTO_MESSAGE_MAX (PROTO_HEADER_SIZE + 64u + PROTO_DATA_MAX)
+#define PROTO_GROUPS_MAX  64u /* supplementary groups of a caller */
+#define PROTO_CHANGES_MAX 64u
+/* What an AS and its answer carry: a WRITE, and the longest list that may be asked for inside. */
+#define PROTO_INNER_MAX       (PROTO_DATA_MAX + 20u)
+#define PROTO_INNER_REPLY_MAX (128u << 10)
+/* No message is longer: a WRITE, by somebody else; or a READ's answer. */
+#define PROTO_MESSAGE_MAX (PROTO_HEADER_SIZE + 320u + PROTO_DATA_MAX)
 
 /* Header flags. */
 #define PROTO_REPLY 1u /* answers the request of the same sequence; status and, unless it is 0, an error body */
@@ -63,6 +68,9 @@
 	X(RING_ATTACH, 5, empty, empty)                                                                                \
 	X(RESUME, 6, resume, resumed)                                                                                  \
 	X(CANCEL, 7, cancel, empty)                                                                                    \
+	X(AS, 8, as, as_reply)                                                                                         \
+	X(ACT, 9, empty, empty)                                                                                        \
+	X(WATCH, 10, watch, empty)                                                                                     \
 	X(FS_SYNC, 16, empty, empty)                                                                                   \
 	X(FS_STAT, 17, empty, fs_stat)                                                                                 \
 	X(FS_LEASES, 18, fs_leases, lease_list)                                                                        \
@@ -98,6 +106,7 @@
 	X(DIR_OPEN, 48, path, opened)                                                                                  \
 	X(DIR_READ, 49, dir_read, dirents)                                                                             \
 	X(DIR_CLOSE, 50, handle, empty)                                                                                \
+	X(DIR_LIST, 51, dir_read, listed)                                                                              \
 	X(FILE_OPEN, 64, file_open, opened)                                                                            \
 	X(FILE_CLOSE, 65, handle, empty)                                                                               \
 	X(FILE_STAT, 66, handle, attr)                                                                                 \
@@ -126,7 +135,8 @@
 	X(REVOKED, 97, recall, none)                                                                                   \
 	X(LAYOUT, 98, layout, none)                                                                                    \
 	X(PROGRESS, 99, progress, none)                                                                                \
-	X(LOSS, 100, loss, none)
+	X(LOSS, 100, loss, none)                                                                                       \
+	X(CHANGED, 101, changed, none)
 
 enum proto_type {
 #define X(name, number, request, reply) PROTO_##name = number,
@@ -236,6 +246,33 @@ struct proto_lost {
 	struct proto_str path;
 };
 
+struct proto_attr {
+	uint64_t ino;
+	uint32_t mode, nlink, uid, gid;
+	uint64_t size, blocks;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	uint64_t rdev;
+	uint32_t flags; /* LH_STAT_* */
+	uint32_t tree;
+};
+/* An entry of a directory and what its inode is like. */
+struct proto_listed_entry {
+	uint64_t ino, cookie;
+	uint32_t type; /* DT_* */
+	struct proto_str name;
+	struct proto_attr attr;
+};
+struct proto_group {
+	uint32_t gid;
+};
+/* What somebody else changed. */
+struct proto_change {
+	uint32_t type; /* enum lh_change_type */
+	uint64_t ino;
+	uint32_t writers;      /* 1: somebody holds WRITE leases on it */
+	struct proto_str name; /* of an ENTRY; else empty */
+};
+
 /* --- messages --- */
 
 enum proto_mode { PROTO_READ = 1, PROTO_WRITE = 2 };
@@ -244,6 +281,8 @@ enum proto_kind { PROTO_DRAIN = 0, PROTO_STOP = 1 };
 
 #define PROTO_FEATURE_STREAM 1u /* DATA_HELLO works on this address */
 #define PROTO_FEATURE_RING   2u /* RING_ATTACH works on this address */
+#define PROTO_FEATURE_AS     4u /* AS, ACT, DIR_LIST */
+#define PROTO_FEATURE_WATCH  8u /* WATCH, CHANGED */
 
 #define PROTO_HELLO_READ_ONLY 1u /* changing calls of this session are -EROFS */
 #define PROTO_HELLO_NO_RESUME 2u /* the session ends with its connection (P50) */
@@ -322,6 +361,40 @@ struct proto_resumed {
 /* A request of this session whose waiting for others' leases is to end: it answers EINTR, unless it is done. */
 struct proto_cancel {
 	uint64_t request; /* its sequence; 0: all */
+};
+/*
+ * A request inside another message, or its answer: which one, and its body. To send: host. Received: wire, of len
+ * bytes, which were checked and are read with proto_inner_decode.
+ */
+union proto_body;
+struct proto_inner {
+	uint32_t type;
+	uint32_t len;
+	const union proto_body *host;
+	const uint8_t *wire;
+};
+#define PROTO_AS_IDENTITY 1u /* uid, gid, groups count: for administrators (P71) */
+#define PROTO_AS_CHECKED  2u /* with IDENTITY: permissions were checked elsewhere */
+#define PROTO_AS_ATTR     4u /* the answer tells what the inode is like afterwards */
+#define PROTO_AS_ALL      7u
+/* A request that is done as somebody else and from inodes on (P69 to P73). */
+struct proto_as {
+	uint32_t flags; /* PROTO_AS_* */
+	uint32_t uid, gid;
+	uint32_t umask;           /* off the mode of what is made */
+	uint64_t at[2];           /* where its first and second path start; 0: the root */
+	struct proto_list groups; /* struct proto_group */
+	struct proto_inner inner; /* of a type that proto_may_be_inner */
+};
+struct proto_as_reply {
+	struct proto_list attr;   /* struct proto_attr: one, or none */
+	struct proto_inner inner; /* the answer, of status 0 */
+};
+struct proto_watch {
+	uint32_t on; /* 0 or 1 */
+};
+struct proto_changed {
+	struct proto_list changes; /* struct proto_change, in their order */
 };
 struct proto_goodbye {
 	uint32_t reason; /* enum proto_bye_reason */
@@ -435,15 +508,6 @@ struct proto_set_times {
 struct proto_target {
 	struct proto_str target;
 };
-struct proto_attr {
-	uint64_t ino;
-	uint32_t mode, nlink, uid, gid;
-	uint64_t size, blocks;
-	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
-	uint64_t rdev;
-	uint32_t flags; /* LH_STAT_* */
-	uint32_t tree;
-};
 struct proto_mknod {
 	uint32_t mode; /* with the type */
 	uint64_t rdev;
@@ -477,6 +541,10 @@ struct proto_dir_read {
 struct proto_dirents {
 	uint32_t end;              /* 1: nothing follows the last of these */
 	struct proto_list entries; /* struct proto_dirent */
+};
+struct proto_listed {
+	uint32_t end;              /* 1: nothing follows the last of these */
+	struct proto_list entries; /* struct proto_listed_entry */
 };
 struct proto_file_open {
 	uint32_t flags; /* PROTO_O_* */
@@ -699,6 +767,11 @@ union proto_body {
 	struct proto_lease_fault lease_fault;
 	struct proto_lease_faulted lease_faulted;
 	struct proto_file_reopen file_reopen;
+	struct proto_as as;
+	struct proto_as_reply as_reply;
+	struct proto_watch watch;
+	struct proto_changed changed;
+	struct proto_listed listed;
 };
 
 /* bytes: PROTO_HEADER_SIZE of them. NULL, or the rule that they break (magic of the type, flags, length over the type's
@@ -721,6 +794,15 @@ const struct proto_data *proto_tail(const struct proto_header *h, const union pr
 /* The longest message of this type, header included; 0: unknown type (or no such direction). */
 uint32_t proto_length_max(unsigned type, unsigned flags);
 
+/* Whether an AS may carry requests of this type: those that look at names, or at who asks. */
+bool proto_may_be_inner(unsigned type);
+/*
+ * The request (or with PROTO_REPLY in h->flags the answer) inside a message whose header is h, as if it had come alone:
+ * its header in *ih, its body in *out. It was checked when h's body was decoded.
+ */
+void proto_inner_decode(const struct proto_header *h, const struct proto_inner *inner, struct proto_header *ih,
+			union proto_body *out);
+
 /* Iterate a list: *cursor starts at 0; false at the end. Names and hosts are views. */
 bool proto_run_next(const struct proto_list *l, uint32_t *cursor, struct proto_run *out);
 bool proto_extent_next(const struct proto_list *l, uint32_t *cursor, struct proto_extent *out);
@@ -731,6 +813,10 @@ bool proto_session_info_next(const struct proto_list *l, uint32_t *cursor, struc
 bool proto_audit_next(const struct proto_list *l, uint32_t *cursor, struct proto_audit *out);
 bool proto_limit_next(const struct proto_list *l, uint32_t *cursor, struct proto_limit *out);
 bool proto_lost_next(const struct proto_list *l, uint32_t *cursor, struct proto_lost *out);
+bool proto_listed_entry_next(const struct proto_list *l, uint32_t *cursor, struct proto_listed_entry *out);
+bool proto_group_next(const struct proto_list *l, uint32_t *cursor, struct proto_group *out);
+bool proto_attr_next(const struct proto_list *l, uint32_t *cursor, struct proto_attr *out);
+bool proto_change_next(const struct proto_list *l, uint32_t *cursor, struct proto_change *out);
 
 /* "LEASE_GET"; "?" for an unknown one. */
 const char *proto_type_name(unsigned type);

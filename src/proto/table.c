@@ -11,16 +11,17 @@
 		.kind = FIELD_##k, .name = #f, .offset = offsetof(union u, f) + SIZED(u, f, n), .lo = (l), .hi = (h),  \
 		.element = (e)                                                                                         \
 	}
-#define U32(f)         FIELD(proto_body, U32, 4, f, 0, UINT32_MAX, NULL)
-#define VAL(f, lo, hi) FIELD(proto_body, U32, 4, f, lo, hi, NULL)
-#define U64(f)         FIELD(proto_body, U64, 8, f, 0, 0, NULL)
-#define I32(f)         FIELD(proto_body, I32, 4, f, 0, 0, NULL)
-#define I64(f)         FIELD(proto_body, I64, 8, f, 0, 0, NULL)
-#define B16(f)         FIELD(proto_body, B16, 16, f, 0, 0, NULL)
-#define RNG(f)         FIELD(proto_body, RANGE, 16, f, 0, 0, NULL)
-#define STR(f, max)    FIELD(proto_body, STR, sizeof(struct proto_str), f, 0, max, NULL)
-#define DAT(f, max)    FIELD(proto_body, DATA, sizeof(struct proto_data), f, 0, max, NULL)
-#define LST(f, max, s) FIELD(proto_body, LIST, sizeof(struct proto_list), f, 0, max, &(s))
+#define U32(f)            FIELD(proto_body, U32, 4, f, 0, UINT32_MAX, NULL)
+#define VAL(f, lo, hi)    FIELD(proto_body, U32, 4, f, lo, hi, NULL)
+#define U64(f)            FIELD(proto_body, U64, 8, f, 0, 0, NULL)
+#define I32(f)            FIELD(proto_body, I32, 4, f, 0, 0, NULL)
+#define I64(f)            FIELD(proto_body, I64, 8, f, 0, 0, NULL)
+#define B16(f)            FIELD(proto_body, B16, 16, f, 0, 0, NULL)
+#define RNG(f)            FIELD(proto_body, RANGE, 16, f, 0, 0, NULL)
+#define STR(f, max)       FIELD(proto_body, STR, sizeof(struct proto_str), f, 0, max, NULL)
+#define DAT(f, max)       FIELD(proto_body, DATA, sizeof(struct proto_data), f, 0, max, NULL)
+#define INN(f, side, max) FIELD(proto_body, INNER, sizeof(struct proto_inner), f, side, max, NULL)
+#define LST(f, max, s)    FIELD(proto_body, LIST, sizeof(struct proto_list), f, 0, max, &(s))
 
 #define EU32(f)       FIELD(proto_element, U32, 4, f, 0, UINT32_MAX, NULL)
 #define EVAL(f, l, h) FIELD(proto_element, U32, 4, f, l, h, NULL)
@@ -73,6 +74,18 @@ ELEMENT(snapshot_info, false, EU64(snapshot_info.ino), EU64(snapshot_info.inodes
 ELEMENT(limit, false, EVAL(limit.kind, LIMIT_MIN, LIMIT_MAX), EU32(limit.id), EU64(limit.ino), EU64(limit.bytes),
 	EU64(limit.inodes), EU64(limit.bytes_used), EU64(limit.inodes_used));
 ELEMENT(lost, false, EU64(lost.ino), ERNG(lost.range), ESTR(lost.path, 0, PROTO_PATH_MAX));
+#define EATTR(a)                                                                                                       \
+	EU64(a.ino), EU32(a.mode), EU32(a.nlink), EU32(a.uid), EU32(a.gid), EU64(a.size), EU64(a.blocks),              \
+	    EI64(a.atime_ns), EI64(a.mtime_ns), EI64(a.ctime_ns), EI64(a.btime_ns), EU64(a.rdev), EU32(a.flags),       \
+	    EU32(a.tree)
+ELEMENT(attr, false, EATTR(attr));
+ELEMENT(listed_entry, true, EU64(listed_entry.ino), EU64(listed_entry.cookie), EVAL(listed_entry.type, 0, 15),
+	ESTR(listed_entry.name, 1, PROTO_NAME_MAX), EATTR(listed_entry.attr));
+ELEMENT(group, false, EU32(group.gid));
+#define CHANGE_MIN 1u
+#define CHANGE_MAX 4u
+ELEMENT(change, true, EVAL(change.type, CHANGE_MIN, CHANGE_MAX), EU64(change.ino), EVAL(change.writers, 0, 1),
+	ESTR(change.name, 0, PROTO_NAME_MAX));
 
 static const struct field fields_error[] = {STR(error.text, PROTO_TEXT_MAX)};
 const struct shape proto_shape_error = SHAPE(fields_error);
@@ -88,6 +101,11 @@ MESSAGE(resume, U32(resume.magic), U32(resume.version), U64(resume.session), U64
 	U64(resume.received));
 MESSAGE(resumed, U64(resumed.received), U64(resumed.session_timeout_ns));
 MESSAGE(cancel, U64(cancel.request));
+MESSAGE(as, VAL(as.flags, 0, PROTO_AS_ALL), U32(as.uid), U32(as.gid), VAL(as.umask, 0, 0777), U64(as.at[0]),
+	U64(as.at[1]), LST(as.groups, PROTO_GROUPS_MAX, proto_shape_group), INN(as.inner, 0, PROTO_INNER_MAX));
+MESSAGE(as_reply, LST(as_reply.attr, 1, proto_shape_attr), INN(as_reply.inner, PROTO_REPLY, PROTO_INNER_REPLY_MAX));
+MESSAGE(watch, VAL(watch.on, 0, 1));
+MESSAGE(changed, LST(changed.changes, PROTO_CHANGES_MAX, proto_shape_change));
 MESSAGE(goodbye, VAL(goodbye.reason, 0, PROTO_BYE_COUNT - 1), STR(goodbye.text, PROTO_TEXT_MAX));
 MESSAGE(data_hello, U32(data_hello.magic), U32(data_hello.version), U64(data_hello.session), B16(data_hello.token));
 
@@ -136,7 +154,8 @@ MESSAGE(target, STR(target.target, PROTO_PATH_MAX));
 #define ATTR(a)                                                                                                        \
 	U64(a.ino), U32(a.mode), U32(a.nlink), U32(a.uid), U32(a.gid), U64(a.size), U64(a.blocks), I64(a.atime_ns),    \
 	    I64(a.mtime_ns), I64(a.ctime_ns), I64(a.btime_ns), U64(a.rdev), U32(a.flags), U32(a.tree)
-MESSAGE(attr, ATTR(attr));
+static const struct field fields_attr_reply[] = {ATTR(attr)};
+static const struct shape shape_attr = SHAPE(fields_attr_reply);
 MESSAGE(mknod, U32(mknod.mode), U64(mknod.rdev), STR(mknod.path, PROTO_PATH_MAX));
 MESSAGE(xattr_get, VAL(xattr_get.follow, 0, 1), VAL(xattr_get.room, 0, PROTO_VALUE_MAX),
 	STR(xattr_get.path, PROTO_PATH_MAX), STR(xattr_get.name, PROTO_NAME_MAX));
@@ -147,6 +166,7 @@ MESSAGE(xattr_set, VAL(xattr_set.follow, 0, 1), VAL(xattr_set.flags, 0, 3), STR(
 MESSAGE(handle, U64(handle.handle));
 MESSAGE(dir_read, U64(dir_read.handle), U64(dir_read.cookie), VAL(dir_read.max, 1, PROTO_DIRENTS_MAX));
 MESSAGE(dirents, VAL(dirents.end, 0, 1), LST(dirents.entries, PROTO_DIRENTS_MAX, proto_shape_dirent));
+MESSAGE(listed, VAL(listed.end, 0, 1), LST(listed.entries, PROTO_DIRENTS_MAX, proto_shape_listed_entry));
 MESSAGE(file_open, VAL(file_open.flags, 0, PROTO_O_ALL), U32(file_open.mode), STR(file_open.path, PROTO_PATH_MAX));
 MESSAGE(opened, U64(opened.handle), ATTR(opened.attr));
 MESSAGE(file_read, U64(file_read.handle), U64(file_read.off), VAL(file_read.len, 0, PROTO_DATA_MAX));
@@ -194,6 +214,11 @@ MESSAGE(loss, U64(loss.request), LST(loss.losses, PROTO_LOSSES_MAX, proto_shape_
 #define OF_resume        &shape_resume
 #define OF_resumed       &shape_resumed
 #define OF_cancel        &shape_cancel
+#define OF_as            &shape_as
+#define OF_as_reply      &shape_as_reply
+#define OF_watch         &shape_watch
+#define OF_changed       &shape_changed
+#define OF_listed        &shape_listed
 #define OF_sessions      &shape_sessions
 #define OF_audits        &shape_audits
 #define OF_lease_change  &shape_lease_change
@@ -267,6 +292,56 @@ const struct type_info *proto_type_info(unsigned type)
 	if (type >= TYPES || !types[type].name)
 		return NULL;
 	return &types[type];
+}
+
+/* P69. No greetings, nothing that is about the session or its connection, no leases, and no second AS. */
+bool proto_may_be_inner(unsigned type)
+{
+	switch (type) {
+	case PROTO_FS_LEASES:
+	case PROTO_FS_REVOKE:
+	case PROTO_FS_SNAPSHOT:
+	case PROTO_FS_SNAPSHOT_DELETE:
+	case PROTO_FS_LIMIT_SET:
+	case PROTO_FS_LIMIT_GET:
+	case PROTO_FS_LIMIT_CLEAR:
+	case PROTO_FS_RESIZE:
+	case PROTO_FS_EVACUATE:
+	case PROTO_PATH_STAT:
+	case PROTO_PATH_MKDIR:
+	case PROTO_PATH_RMDIR:
+	case PROTO_PATH_UNLINK:
+	case PROTO_PATH_RENAME:
+	case PROTO_PATH_LINK:
+	case PROTO_PATH_SYMLINK:
+	case PROTO_PATH_READLINK:
+	case PROTO_PATH_CHMOD:
+	case PROTO_PATH_CHOWN:
+	case PROTO_PATH_SET_TIMES:
+	case PROTO_PATH_MKNOD:
+	case PROTO_PATH_GETXATTR:
+	case PROTO_PATH_SETXATTR:
+	case PROTO_PATH_LISTXATTR:
+	case PROTO_PATH_REMOVEXATTR:
+	case PROTO_DIR_OPEN:
+	case PROTO_DIR_LIST:
+	case PROTO_FILE_OPEN:
+	case PROTO_FILE_WRITE:
+	case PROTO_FILE_TRUNCATE:
+	case PROTO_FILE_ALLOCATE:
+	case PROTO_FILE_CLONE_RANGE:
+	case PROTO_FILE_RELOCATE:
+	case PROTO_FILE_DEDUPE_RANGE:
+	case PROTO_FILE_EXCHANGE_RANGE:
+	case PROTO_FILE_COPY_RANGE:
+	case PROTO_FILE_LINK:
+	case PROTO_FILE_SETATTR:
+	case PROTO_FILE_DEFRAGMENT:
+	case PROTO_FILE_REOPEN:
+		return true;
+	default:
+		return false;
+	}
 }
 
 const struct shape *proto_body_shape(const struct proto_header *h)

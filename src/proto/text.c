@@ -55,6 +55,21 @@ static void say_list(struct text *t, const struct field *f, const struct proto_l
 	say(t, "%s]", l->count > LIST_SHOWN ? "..." : "");
 }
 
+/* As it would be alone. */
+static void say_inner(struct text *t, const struct field *f, const struct proto_inner *inner)
+{
+	struct proto_header h = {.type = (uint16_t)inner->type, .flags = (uint16_t)f->lo};
+	union proto_body body;
+
+	say(t, "%s", proto_type_name(inner->type));
+	if (inner->host) {
+		say_shape(t, proto_body_shape(&h), inner->host);
+	} else {
+		proto_inner_decode(&h, inner, &h, &body);
+		say_shape(t, proto_body_shape(&h), &body);
+	}
+}
+
 static void say_shape(struct text *t, const struct shape *shape, const void *host)
 {
 	for (unsigned i = 0; i < shape->count; i++) {
@@ -91,6 +106,9 @@ static void say_shape(struct text *t, const struct shape *shape, const void *hos
 			break;
 		case FIELD_LIST:
 			say_list(t, f, p);
+			break;
+		case FIELD_INNER:
+			say_inner(t, f, p);
 			break;
 		}
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One request being carried out, and the calls that do it: calls_path.c, calls_file.c, calls_lease.c, calls_fs.c,
- * calls_space.c.
+ * calls_space.c, calls_ledger.c, calls_as.c.
  *
  * A call returns 0 and fills out, or a negative errno (with fail_text() as the sentence), or CALL_ANSWERED when it has
  * replied itself, or, when it may not wait and would have to, CALL_LATER: then it runs again on a worker.
@@ -16,13 +16,15 @@
 
 struct call {
 	struct session *session;
-	const struct proto_header *header;
+	const struct proto_header *header; /* its own, also when it came inside an AS */
 	const union proto_body *in;
-	union proto_body out; /* zeroed */
+	const struct proto_as *as; /* NULL: as the session itself */
+	union proto_body out;      /* zeroed */
 	struct fs_caller who;
-	bool may_wait; /* on a worker */
-	bool counted;  /* in session->outstanding, until the answer leaves */
-	void *scratch; /* what out points to; freed after the answer was sent */
+	struct fs_attr attr; /* what the inode is like now, for who asked (AS, ATTR); ino 0: nothing was told */
+	bool may_wait;       /* on a worker */
+	bool counted;        /* in session->outstanding, until the answer leaves */
+	void *scratch;       /* what out points to; freed after the answer was sent */
 	char path[2][PROTO_PATH_MAX + 1];
 };
 
@@ -35,6 +37,13 @@ int call_opened(struct call *c, struct fs_handle *fh);
 void call_attr(struct proto_attr *out, const struct fs_attr *in);
 /* Root, and the owner of the root directory. */
 int call_is_administrator(struct call *c, bool *out);
+/* calls_as.c: makes who what the AS around the request says, if it may. -EPERM, -ESTALE, -EOPNOTSUPP. */
+int call_as(struct call *c);
+void call_as_answer(struct call *c, const struct proto_header *h);
+/* P72: the session is told of the inodes that the answer describes. */
+void call_tell(struct call *c);
+/* The same for one that the session may walk to. */
+void call_tell_of(struct call *c, uint64_t ino);
 
 #define CALLS(X)                                                                                                       \
 	X(fs_sync)                                                                                                     \
@@ -70,6 +79,8 @@ int call_is_administrator(struct call *c, bool *out);
 	X(path_listxattr)                                                                                              \
 	X(path_removexattr)                                                                                            \
 	X(dir_open)                                                                                                    \
+	X(act)                                                                                                         \
+	X(dir_list)                                                                                                    \
 	X(dir_read)                                                                                                    \
 	X(handle_close)                                                                                                \
 	X(file_open)                                                                                                   \

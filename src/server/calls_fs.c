@@ -46,7 +46,7 @@ int call_is_administrator(struct call *c, bool *out)
 	struct fs_attr attr;
 	int err;
 
-	*out = c->who.cred.uid == 0;
+	*out = cred_is_super(&c->who.cred);
 	if (*out)
 		return 0;
 	err = fs_stat(c->session->server->fs, &root, "/", true, &attr);

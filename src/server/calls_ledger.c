@@ -22,7 +22,7 @@ static int object_of(struct call *c, struct proto_str path, uint64_t *object)
 	int err;
 
 	*object = 0;
-	if (path.len == 0)
+	if (path.len == 0 && !c->who.at[0])
 		return 0;
 	err = fs_stat(c->session->server->fs, &c->who, call_path(c, 0, path), true, &attr);
 	if (!err)

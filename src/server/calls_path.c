@@ -265,3 +265,81 @@ int call_dir_read(struct call *c)
 	c->out.dirents = (struct proto_dirents){.end = !l->more, .entries = {.host = l->entries, .count = l->count}};
 	return 0;
 }
+
+struct stats {
+	struct call *call;
+	struct fs_caller any; /* by number, with no more permission to ask for */
+	struct proto_listed_entry entries[PROTO_DIRENTS_MAX];
+	char names[PROTO_DIRENTS_MAX][PROTO_NAME_MAX];
+	unsigned count, max;
+	bool more;
+};
+
+/* An entry whose inode is gone since is left out. */
+static bool stat_entry(void *ctx, const struct fs_dirent *d)
+{
+	struct stats *l = ctx;
+	struct proto_listed_entry *e = &l->entries[l->count];
+	struct fs_attr attr;
+
+	if (l->count == l->max) {
+		l->more = true;
+		return false;
+	}
+	l->any.at[0] = d->ino;
+	if (fs_stat(fs_of(l->call), &l->any, "", false, &attr))
+		return true;
+	memcpy(l->names[l->count], d->name, d->name_len);
+	*e = (struct proto_listed_entry){.ino = d->ino,
+					 .cookie = d->cookie,
+					 .type = d->type,
+					 .name = {.bytes = l->names[l->count], .len = d->name_len}};
+	call_attr(&e->attr, &attr);
+	call_tell_of(l->call, d->ino);
+	l->count++;
+	return true;
+}
+
+/* Attributes need the right to search, as stat(2) of every name would (P73). */
+static int may_search(struct call *c, struct fs_handle *fh)
+{
+	struct fs_caller who = c->who;
+	struct fs_attr attr;
+	int err;
+
+	who.at[0] = fs_handle_ino(fh);
+	who.attr = NULL;
+	err = fs_stat(fs_of(c), &who, ".", false, &attr);
+	return err == -EACCES ? fail(err, "the attributes of a directory's entries need permission to search it") : err;
+}
+
+int call_dir_list(struct call *c)
+{
+	const struct proto_dir_read *in = &c->in->dir_read;
+	struct stats *l = malloc(sizeof(*l));
+	struct fs_handle *fh;
+	int err;
+
+	c->scratch = l;
+	if (!l)
+		return -ENOMEM;
+	if (!(c->session->features & PROTO_FEATURE_AS))
+		return fail(-EOPNOTSUPP, "DIR_LIST: was not agreed on in HELLO");
+	l->call = c;
+	l->any = (struct fs_caller){.session = c->who.session};
+	l->count = 0;
+	l->max = in->max;
+	l->more = false;
+	err = handle_get(c->session, in->handle, &fh);
+	if (err)
+		return err;
+	err = may_search(c, fh);
+	if (!err)
+		err = fs_readdir(fh, &c->who, in->cookie, stat_entry, l);
+	handle_put(c->session, in->handle);
+	if (err)
+		return err;
+	fail_clear();
+	c->out.listed = (struct proto_listed){.end = !l->more, .entries = {.host = l->entries, .count = l->count}};
+	return 0;
+}

@@ -180,9 +180,11 @@ static int limit_asked(struct call *c, struct fs_limit *out, const char **tree)
 {
 	const struct proto_limit_ask *in = &c->in->limit_ask;
 
-	if ((in->kind == LH_LIMIT_TREE) != (in->path.len != 0))
+	bool of_tree = in->kind == LH_LIMIT_TREE;
+
+	if (of_tree ? !in->path.len && !c->who.at[0] : in->path.len)
 		return fail(-EINVAL, "limit: a tree needs its directory, a uid has none");
-	*tree = in->path.len ? call_path(c, 0, in->path) : NULL;
+	*tree = of_tree ? call_path(c, 0, in->path) : NULL;
 	*out = (struct fs_limit){.kind = (enum fs_limit_kind)in->kind,
 				 .id = in->id,
 				 .blocks = in->bytes / LH_BLOCK_SIZE + (in->bytes % LH_BLOCK_SIZE != 0),

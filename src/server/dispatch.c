@@ -30,6 +30,7 @@ struct entry {
 static const struct entry entries[TYPES] = {
     [PROTO_PING] = {call_ping, INLINE, false},
     [PROTO_CANCEL] = {call_cancel, INLINE, false},
+    [PROTO_ACT] = {call_act, TRY, false},
     [PROTO_FS_SYNC] = {call_fs_sync, WORKER, false},
     [PROTO_FS_STAT] = {call_fs_stat, WORKER, false},
     [PROTO_FS_LEASES] = {call_fs_leases, WORKER, false},
@@ -65,6 +66,7 @@ static const struct entry entries[TYPES] = {
     [PROTO_DIR_OPEN] = {call_dir_open, TRY, false},
     [PROTO_DIR_READ] = {call_dir_read, WORKER, false},
     [PROTO_DIR_CLOSE] = {call_handle_close, WORKER, false},
+    [PROTO_DIR_LIST] = {call_dir_list, WORKER, false},
     [PROTO_FILE_OPEN] = {call_file_open, TRY, false}, /* by its flags */
     [PROTO_FILE_REOPEN] = {call_file_reopen, WORKER, false},
     [PROTO_FILE_CLOSE] = {call_handle_close, WORKER, false},
@@ -154,14 +156,21 @@ static void answer(struct call *c, int result)
 {
 	struct session *s = c->session;
 	union proto_body error = {0};
+	struct proto_header h = *c->header;
 
 	call_answering(c);
-	if (result == 0) {
-		output_reply(s, c->header, 0, &c->out);
+	if (c->as)
+		h.type = PROTO_AS;
+	if (result) {
+		error.error.text = proto_str_of(fail_text());
+		output_reply(s, &h, result, &error);
 		return;
 	}
-	error.error.text = proto_str_of(fail_text());
-	output_reply(s, c->header, result, &error);
+	call_tell(c);
+	if (c->as)
+		call_as_answer(c, &h);
+	else
+		output_reply(s, &h, 0, &c->out);
 }
 
 /* Returns false for CALL_LATER: nothing was answered. c is the caller's memory; its big path buffers are not cleared.
@@ -172,9 +181,10 @@ static bool run(struct call *c, const struct entry *e)
 	int result;
 
 	fail_clear();
-	if (e->changes && s->read_only)
+	result = c->as ? call_as(c) : 0;
+	if (!result && e->changes && s->read_only)
 		result = fail(-EROFS, "%s: this session was opened read-only", proto_type_name(c->header->type));
-	else
+	else if (!result)
 		result = e->call(c);
 	if (result == CALL_LATER) {
 		assert(!c->may_wait);
@@ -186,11 +196,35 @@ static bool run(struct call *c, const struct entry *e)
 	return true;
 }
 
-static void call_init(struct call *c, struct session *s, const struct proto_header *h, const union proto_body *in)
+/* A request, and if it came inside an AS, who it is done as. */
+struct request {
+	struct proto_header header;
+	union proto_body in, as;
+	bool has_as;
+};
+
+/* of: the message's own body, which r keeps. */
+static void request_init(struct request *r, const struct proto_header *h, const union proto_body *of)
 {
+	r->has_as = h->type == PROTO_AS;
+	if (r->has_as) {
+		r->as = *of;
+		proto_inner_decode(h, &of->as.inner, &r->header, &r->in);
+	} else {
+		r->header = *h;
+		r->in = *of;
+	}
+}
+
+static void call_init(struct call *c, struct session *s, const struct request *r)
+{
+	const struct proto_header *h = &r->header;
+
 	c->session = s;
 	c->header = h;
-	c->in = in;
+	c->in = &r->in;
+	c->as = r->has_as ? &r->as.as : NULL;
+	c->attr.ino = 0;
 	memset(&c->out, 0, sizeof(c->out));
 	c->who = (struct fs_caller){
 	    .cred = s->cred, .session = s->leases, .nowait = h->flags & PROTO_NOWAIT, .tag = tag_of(h)};
@@ -215,18 +249,20 @@ static void job_free(struct job *job)
 static void job_run(struct job *job)
 {
 	struct session *s = job->session;
-	union proto_body in;
+	union proto_body body;
+	struct request r;
 	struct call c;
 	size_t reserved;
-	const char *rule = proto_body_decode(&job->header, job->message + PROTO_HEADER_SIZE, &in);
+	const char *rule = proto_body_decode(&job->header, job->message + PROTO_HEADER_SIZE, &body);
 
 	assert(!rule); /* our own copy of what was checked */
 	(void)rule;
-	reserved = reserve_of(&job->header, &in);
+	request_init(&r, &job->header, &body);
+	reserved = reserve_of(&r.header, &r.in);
 	if (!atomic_load(&s->gone)) {
-		call_init(&c, s, &job->header, &in);
+		call_init(&c, s, &r);
 		c.may_wait = true;
-		run(&c, entry_of(&job->header));
+		run(&c, entry_of(&r.header));
 	}
 	if (reserved) {
 		atomic_fetch_sub(&s->reserved, reserved);
@@ -315,17 +351,21 @@ static bool run_here(struct call *c, const struct entry *e)
 enum dispatch_result dispatch(struct session *s, const struct proto_header *h, union proto_body *body,
 			      const uint8_t *message, bool owned)
 {
-	const struct entry *e = entry_of(h);
-	enum where where = e->where;
+	const struct entry *e;
+	enum where where;
+	struct request r;
 	struct call c;
 
+	request_init(&r, h, body);
+	e = entry_of(&r.header);
+	where = e->where;
 	if (is_counted(h->type) && atomic_fetch_add(&s->outstanding, 1) >= s->server->limits.outstanding_max)
 		return DISPATCH_FULL;
 	/* A wide WRITE lease may have gigabytes to flush when it is given back. */
 	if (h->type == PROTO_LEASE_RELEASE && atomic_load(&s->wide_writes))
 		where = WORKER;
 	if (where != WORKER) {
-		call_init(&c, s, h, body);
+		call_init(&c, s, &r);
 		c.may_wait = false;
 		if (run_here(&c, e))
 			return DISPATCH_DONE;

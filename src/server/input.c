@@ -35,7 +35,7 @@
 static bool is_event(unsigned type)
 {
 	return type == PROTO_RECALL || type == PROTO_REVOKED || type == PROTO_LAYOUT || type == PROTO_PROGRESS ||
-	       type == PROTO_LOSS;
+	       type == PROTO_LOSS || type == PROTO_CHANGED;
 }
 
 /* NULL, or the rule. */

@@ -31,6 +31,7 @@
 #include "fs/fs.h"
 #include "lease/lease.h"
 #include "proto/proto.h"
+#include "server/told.h"
 
 #define SERVER_PATHS_MAX 8u /* data paths of one session, P24 */
 #define SERVER_RING_FDS  3u
@@ -199,8 +200,9 @@ struct session {
 	struct job end_job; /* ending, then freeing */
 	struct job *waiting_head, **waiting_tail;
 
-	struct lock lock; /* SESSION: handles, paths, ring */
+	struct lock lock; /* SESSION: handles, told, paths, ring */
 	struct handle_table handles;
+	struct told told; /* P72 */
 	struct fabric_path *paths[SERVER_PATHS_MAX];
 	struct fabric_path *ring;
 };

@@ -213,7 +213,8 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 	who.memlock_bytes = s->is_unix ? memlock_of(s->pid, who.uid) : memlock_of(0, geteuid());
 	host_copy(hello->host, who.host, sizeof(who.host));
 	s->pid = who.pid;
-	s->features = hello->features & (PROTO_FEATURE_STREAM | (s->is_unix ? PROTO_FEATURE_RING : 0));
+	s->features =
+	    hello->features & (PROTO_FEATURE_STREAM | PROTO_FEATURE_AS | (s->is_unix ? PROTO_FEATURE_RING : 0));
 	s->read_only = hello->flags & PROTO_HELLO_READ_ONLY;
 	s->resumable = !(hello->flags & PROTO_HELLO_NO_RESUME);
 	memcpy(s->client, hello->client, sizeof(s->client));
@@ -292,6 +293,7 @@ static void session_free(struct session *s)
 		lease_session_close(s->leases);
 		fabric_domain_free(s->domain);
 	}
+	told_fini(&s->told);
 	free(s->in);
 	lock_destroy(&s->lock);
 	lock_destroy(&s->send);

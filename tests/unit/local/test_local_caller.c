@@ -2,12 +2,50 @@
 /*
  * Goal: who serves others works with inode numbers and with other people's rights (L37): paths from an inode on, the
  * inode itself, ownership and permissions of whom the thread acts for, and what an inode is like after the call.
+ * With an argument (unix, tcp) all of it on a server's address.
  */
 #include "local_test.h"
 
 #include <sys/sysmacros.h>
 
 #define SOMEBODY 1234u
+
+static const char *way = "mem";
+
+struct place {
+	struct lh_fs *fs;   /* where the calls go */
+	struct lh_fs *pool; /* behind the server; or the same */
+	struct lh_server *server;
+	char dir[32];
+};
+
+static struct lh_fs *place_open(struct place *p)
+{
+	struct lh_server_options opt = {
+	    .size = sizeof(opt), .tcp_as_given = true, .tcp_uid = geteuid(), .tcp_gid = getegid()};
+	char address[64] = "tcp:127.0.0.1:0";
+
+	*p = (struct place){.dir = "/tmp/lh-caller-XXXXXX"};
+	p->fs = p->pool = mem_open(0);
+	if (strcmp(way, "mem") == 0)
+		return p->fs;
+	assert_non_null(mkdtemp(p->dir));
+	if (strcmp(way, "unix") == 0)
+		snprintf(address, sizeof(address), "unix:%s/s", p->dir);
+	ok(lh_server_start(p->pool, address, &opt, &p->server));
+	ok(lh_fs_open(lh_server_address(p->server), NULL, &p->fs));
+	return p->fs;
+}
+
+static void place_close(struct place *p)
+{
+	ok(lh_fs_close(p->fs));
+	if (!p->server)
+		return;
+	lh_server_stop(p->server);
+	ok(lh_fs_close(p->pool));
+	assert_int_equal(rmdir(p->dir), 0);
+}
 
 static struct lh_caller caller_of(struct lh_stat *st)
 {
@@ -17,7 +55,8 @@ static struct lh_caller caller_of(struct lh_stat *st)
 
 static void names_start_from_an_inode(void **state)
 {
-	struct lh_fs *fs = mem_open(0);
+	struct place place;
+	struct lh_fs *fs = place_open(&place);
 	struct lh_file *file, *none;
 	struct lh_caller who;
 	struct lh_stat st, got;
@@ -64,12 +103,13 @@ static void names_start_from_an_inode(void **state)
 	refused(-ESTALE, lh_path_stat(fs, "", false, &got));
 	ok(lh_thread_caller(NULL));
 	refused(-ENOENT, lh_path_stat(fs, "", false, &got));
-	ok(lh_fs_close(fs));
+	place_close(&place);
 }
 
 static void others_rights_count_where_they_may(void **state)
 {
-	struct lh_fs *fs = mem_open(0);
+	struct place place;
+	struct lh_fs *fs = place_open(&place);
 	struct lh_caller who;
 	struct lh_stat st;
 	uint32_t groups[] = {77};
@@ -99,12 +139,13 @@ static void others_rights_count_where_they_may(void **state)
 	ok(lh_path_mkdir(fs, "/closed/checked", 0755));
 	assert_int_equal(st.uid, SOMEBODY);
 	ok(lh_thread_caller(NULL));
-	ok(lh_fs_close(fs));
+	place_close(&place);
 }
 
 static void listings_come_with_attributes(void **state)
 {
-	struct lh_fs *fs = mem_open(0);
+	struct place place;
+	struct lh_fs *fs = place_open(&place);
 	struct lh_stat st = {.size_of = sizeof(st)};
 	struct lh_dirent d;
 	struct lh_dir *dir;
@@ -124,7 +165,7 @@ static void listings_come_with_attributes(void **state)
 	}
 	assert_int_equal(n, 200);
 	lh_dir_close(dir);
-	ok(lh_fs_close(fs));
+	place_close(&place);
 }
 
 static void what_makes_no_sense_is_refused(void **state)
@@ -140,7 +181,7 @@ static void what_makes_no_sense_is_refused(void **state)
 	refused(-EINVAL, lh_thread_caller(&who));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(names_start_from_an_inode),
@@ -149,5 +190,7 @@ int main(void)
 	    cmocka_unit_test(what_makes_no_sense_is_refused),
 	};
 
+	if (argc > 1)
+		way = argv[1];
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,10 +27,24 @@ static void fill_list(struct sample *s, const struct field *f, struct proto_list
 	char *at = (char *)s->elements;
 
 	memset(s->elements, 0, sizeof(s->elements));
-	out->count = (uint32_t)(sample_next(s) % (SAMPLE_LIST + 1));
+	out->count = (uint32_t)(sample_next(s) % ((f->hi < SAMPLE_LIST ? f->hi : SAMPLE_LIST) + 1));
 	out->host = s->elements;
 	for (uint32_t i = 0; i < out->count; i++)
 		fill_shape(s, f->element, at + i * f->element->host_size, s->names[i]);
+}
+
+/* Any request that may be carried, or its answer, with memory of its own. */
+static void fill_inner(struct sample *s, const struct field *f, struct proto_inner *out)
+{
+	static struct sample more;
+	struct proto_header h = {.flags = (uint16_t)f->lo};
+
+	more.seed = sample_next(s);
+	do {
+		h.type = (uint16_t)(sample_next(s) % 128);
+	} while (!proto_may_be_inner(h.type));
+	sample_fill(&more, &h, &s->inner);
+	*out = (struct proto_inner){.type = h.type, .host = &s->inner};
 }
 
 static void fill_field(struct sample *s, const struct field *f, void *p, char *room)
@@ -68,6 +82,9 @@ static void fill_field(struct sample *s, const struct field *f, void *p, char *r
 		break;
 	case FIELD_LIST:
 		fill_list(s, f, p);
+		break;
+	case FIELD_INNER:
+		fill_inner(s, f, p);
 		break;
 	}
 }

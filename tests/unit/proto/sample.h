@@ -12,6 +12,7 @@ struct sample {
 	char text[8192];
 	union proto_element elements[SAMPLE_LIST]; /* packed by the element's size */
 	char names[SAMPLE_LIST][310];              /* as much as one string of a sample has */
+	union proto_body inner;                    /* of an AS or its answer */
 };
 
 uint64_t sample_next(struct sample *s);
