@@ -27,7 +27,7 @@ static int turn_take(struct lh_lease *lease)
 	int err = 0;
 
 	lock_take(&lease->lock);
-	while (lease->faulting && !lease->dead && !err) {
+	while ((lease->faulting || client_coming_back(lease)) && !lease->dead && !err) {
 		cond_wait(&lease->changed, &lease->lock);
 		err = client_interrupted(fs, before);
 	}

@@ -159,13 +159,13 @@ struct lh_lease {
 	uint64_t max_age_ns;    /* EXCLUSIVE, as asked */
 	uint64_t deny_until_ns; /* by clock_now_ns; 0: not got yet */
 	bool exclusive;
-	bool reclaim;    /* EXCLUSIVE since before the server restarted: asked for as that (L35) */
-	bool reclaiming; /* by the thread of renew.c: release waits */
-	bool asked_back; /* that thread has tried */
-	bool broken;     /* it could not be changed (L23): the next try gets it anew first */
-	bool faulting;   /* a thread asks for a missing piece; the others wait */
-	bool lost;       /* something was taken away: unknown means gone, not just unmapped */
-	bool dead;       /* with its session */
+	bool reclaim;     /* EXCLUSIVE since before the server restarted: asked for as that (L35) */
+	bool wanted_back; /* the thread of renew.c has not begun to; who accesses it waits, a release does not */
+	bool reclaiming;  /* by that thread, which uses it: release waits too */
+	bool broken;      /* it could not be changed (L23): the next try gets it anew first */
+	bool faulting;    /* a thread asks for a missing piece; the others wait */
+	bool lost;        /* something was taken away: unknown means gone, not just unmapped */
+	bool dead;        /* with its session */
 };
 
 static inline struct lh_fs *lease_session(const struct lh_lease *l)
@@ -305,6 +305,11 @@ void client_dead(void *ctx);
 void client_renewed(void *ctx, const struct proto_welcome *w, bool rebooted);
 /* Before a lease is taken out of the tables: nobody is taking it back any more. */
 void client_reclaim_wait(struct lh_lease *lease);
+/* Whether the lease is being taken back; whoever asks for it meanwhile would meet its own claim. Caller holds its lock.
+ */
+bool client_coming_back(const struct lh_lease *lease);
+/* Until it is not. 0, or -EINTR. */
+int client_come_back_wait(struct lh_lease *lease);
 /* All files are closed. */
 void client_reclaim_end(struct lh_fs *fs);
 /* LEASE_GET's hook; call->ctx is a struct lease_get of grant.c. */

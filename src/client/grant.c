@@ -209,8 +209,11 @@ void client_flight_end(struct lh_lease *lease, struct flight *f)
 	lock_drop(&fs->lock);
 }
 
-/* One LEASE_GET. 1: a notice overtook the grant; 2: what it was before the server restarted cannot be taken back. */
-static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
+/*
+ * One LEASE_GET. 1: a notice overtook the grant; 2: to be asked for in another way, with *own or without: what it was
+ * before the server restarted cannot be taken back, or may stand in its own way.
+ */
+static int ask_once(struct lh_lease *lease, struct range range, bool nowait, bool *own)
 {
 	struct lh_fs *fs = lease_session(lease);
 	struct lease_get get = {.fs = fs, .lease = lease, .grant = calloc(1, sizeof(*get.grant))};
@@ -219,6 +222,7 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 					       .mode = lease->mode,
 					       .flags = lease->flags & LH_LEASE_FAULTING ? PROTO_LEASE_FAULTING : 0,
 					       .deadline_ns = lease->deadline_ns}};
+	unsigned restarts = client_restarts(fs);
 	struct call call;
 	int err;
 
@@ -228,6 +232,8 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 	get.shrinks = lease->shrinks;
 	lock_drop(&lease->lock);
 	client_deny_ask(lease, &body.lease_get);
+	if (*own && (body.lease_get.flags & PROTO_LEASE_EXCLUSIVE))
+		body.lease_get.flags |= PROTO_LEASE_RECLAIM;
 	call_init(&call);
 	call.arrived = client_granted;
 	call.ctx = &get;
@@ -239,6 +245,12 @@ static int ask_once(struct lh_lease *lease, struct range range, bool nowait)
 		lock_take(&lease->lock);
 		lease->reclaim = false;
 		lock_drop(&lease->lock);
+		*own = false;
+		return 2;
+	}
+	if (err == -ETXTBSY && (body.lease_get.flags & PROTO_LEASE_EXCLUSIVE) && restarts != client_restarts(fs)) {
+		/* Asked of the server before it died, which granted it: what denies it may be its own claim. */
+		*own = true;
 		return 2;
 	}
 	if (err)
@@ -259,11 +271,12 @@ static void sweep(struct lh_lease *lease)
 
 int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait)
 {
+	bool own = false;
 	int err = 1;
 
 	assert(!range_empty(range));
 	for (unsigned try = 0; err > 0 && try < CLIENT_TRIES_MAX; try++)
-		err = ask_once(lease, range, nowait);
+		err = ask_once(lease, range, nowait, &own);
 	if (err > 0)
 		return fail(-EAGAIN, "the range is taken away faster than it is granted; try again");
 	if (err)
@@ -274,7 +287,8 @@ int client_lease_ask(struct lh_lease *lease, struct range range, bool nowait)
 
 int client_lease_take_back(struct lh_lease *lease, struct range range)
 {
-	int err = ask_once(lease, range, true);
+	bool own = false;
+	int err = ask_once(lease, range, true, &own);
 
 	if (err > 0)
 		return err == 2 ? -ESTALE : -EAGAIN;

@@ -228,13 +228,17 @@ static ssize_t move_by_call(struct lh_lease *lease, char *buf, size_t len, uint6
 	unsigned restarts = client_restarts(file->head.fs);
 	ssize_t n;
 
-	if (dir == FABRIC_OP_READ)
-		return client_call_read(file, buf, len, off);
-	if (file->flags & O_APPEND)
+	if (dir == FABRIC_OP_WRITE && (file->flags & O_APPEND))
 		return fail(-EAGAIN, "the lease cannot be had now, and the file is open for appending; try again");
-	n = client_call_write(file, buf, len, off);
-	if (n > 0)
+	if (dir == FABRIC_OP_READ)
+		n = client_call_read(file, buf, len, off);
+	else
+		n = client_call_write(file, buf, len, off);
+	if (dir == FABRIC_OP_WRITE && n > 0)
 		client_dirty_add(file, (struct range){off, off + (uint64_t)n}, restarts);
+	/* Over a restart of the server calls are ahead of what is taken back: who looks at the lease next finds it
+	 * (L35). */
+	(void)client_come_back_wait(lease);
 	return n;
 }
 

@@ -178,8 +178,8 @@ static int fault_turn(struct lh_lease *lease, uint64_t off, bool hole, struct ra
 	int err = 0;
 
 	lock_take(&lease->lock);
-	while (!err && !lease->dead && !reached(lease, off, hole) && lease->faulting &&
-	       !(lease->flags & LH_LEASE_MANUAL)) {
+	while (!err && !lease->dead && !reached(lease, off, hole) &&
+	       (client_coming_back(lease) || (lease->faulting && !(lease->flags & LH_LEASE_MANUAL)))) {
 		cond_wait(&lease->changed, &lease->lock);
 		err = client_interrupted(lease_session(lease), before);
 	}

@@ -6,7 +6,8 @@
  *
  * Runs in the thread that reads the connection, with no lock held, before anything is asked of the new session.
  * EXCLUSIVE leases do not wait for the next access: their claim stands for the grace only (L35). A thread of its own
- * asks for them.
+ * asks for them, and accesses wait until it has: an access that went on beside it, by a call, would show a lease that
+ * the application has used and does not hold.
  */
 #include "client/client.h"
 
@@ -51,6 +52,7 @@ static void lease_lost(struct lh_fs *fs, struct lh_lease *lease, bool rebooted)
 	lease->lost = true;
 	lease->size_old = true;
 	lease->reclaim |= rebooted && held && lease->exclusive;
+	lease->wanted_back |= rebooted && lease->reclaim;
 	lease->changes++;
 	cond_wake_all(&lease->changed);
 	lock_drop(&lease->lock);
@@ -70,8 +72,9 @@ static struct lh_lease *reclaim_next(struct lh_fs *fs)
 	TAILQ_FOREACH (file, &fs->files, in_fs) {
 		TAILQ_FOREACH (lease, &file->leases, in_file) {
 			lock_take(&lease->lock);
-			if (!found && lease->reclaim && !lease->asked_back && !lease->dead) {
-				lease->reclaiming = lease->asked_back = true;
+			if (!found && lease->wanted_back && !lease->dead) {
+				lease->wanted_back = false;
+				lease->reclaiming = true;
 				found = lease;
 			}
 			lock_drop(&lease->lock);
@@ -93,7 +96,8 @@ static void *reclaim_main(void *arg)
 		int err;
 
 		lock_take(&lease->lock);
-		range = lease->expected;
+		/* A request that was under way when the server died may have brought it already. */
+		range = map_covers(&lease->map, lease->expected) ? (struct range){0, 0} : lease->expected;
 		lock_drop(&lease->lock);
 		err = range_empty(range) ? 0 : client_lease_take_back(lease, range);
 		if (err)
@@ -121,8 +125,7 @@ static void reclaim_start(struct lh_fs *fs)
 	TAILQ_FOREACH (file, &fs->files, in_fs) {
 		TAILQ_FOREACH (lease, &file->leases, in_file) {
 			lock_take(&lease->lock);
-			wanted |= lease->reclaim;
-			lease->asked_back = false;
+			wanted |= lease->wanted_back;
 			lock_drop(&lease->lock);
 		}
 	}
@@ -144,6 +147,14 @@ static void reclaim_start(struct lh_fs *fs)
 	/* The next access asks. */
 	lock_take(&fs->lock);
 	fs->reclaimer_runs = false;
+	TAILQ_FOREACH (file, &fs->files, in_fs) {
+		TAILQ_FOREACH (lease, &file->leases, in_file) {
+			lock_take(&lease->lock);
+			lease->wanted_back = false;
+			cond_wake_all(&lease->changed);
+			lock_drop(&lease->lock);
+		}
+	}
 	lock_drop(&fs->lock);
 }
 
@@ -177,9 +188,29 @@ void client_renewed(void *ctx, const struct proto_welcome *w, bool rebooted)
 		reclaim_start(fs);
 }
 
+bool client_coming_back(const struct lh_lease *lease)
+{
+	return (lease->wanted_back || lease->reclaiming) && !lease->dead;
+}
+
+int client_come_back_wait(struct lh_lease *lease)
+{
+	uint64_t before = atomic_load(&lease_session(lease)->interrupts);
+	int err = 0;
+
+	lock_take(&lease->lock);
+	while (!err && client_coming_back(lease)) {
+		cond_wait(&lease->changed, &lease->lock);
+		err = client_interrupted(lease_session(lease), before);
+	}
+	lock_drop(&lease->lock);
+	return err;
+}
+
 void client_reclaim_wait(struct lh_lease *lease)
 {
 	lock_take(&lease->lock);
+	lease->wanted_back = false;
 	while (lease->reclaiming)
 		cond_wait(&lease->changed, &lease->lock);
 	lease->reclaim = false;
