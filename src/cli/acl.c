@@ -55,6 +55,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = 1,
+    .paths = PATHS_FIRST,
 };
 
 static const struct {

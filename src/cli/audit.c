@@ -29,6 +29,7 @@ static const struct cli_verb verb = {
 	       "leasehold -p unix:/run/lh.sock audit --uid 1000 --json\n",
     .options = options,
     .max = 1,
+    .paths = PATHS_ALL,
 };
 
 static const struct column columns[] = {

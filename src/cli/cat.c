@@ -17,6 +17,7 @@ static const struct cli_verb verb = {
     .example = "leasehold -p unix:/run/lh.sock cat /etc/motd\n",
     .min = 1,
     .max = -1,
+    .paths = PATHS_ALL,
 };
 
 static int write_all(const char *buf, size_t len)

@@ -68,7 +68,7 @@ int cli_error(int err, const char *fmt, ...)
 
 /* --- options --- */
 
-#define POOL_TEXT "pool file, mem:SIZE, unix:PATH or tcp:HOST:PORT; default: $LEASEHOLD"
+#define POOL_TEXT "pool file, mem:SIZE, unix:PATH, tcp:HOST:PORT or a directory in a mount; default: $LEASEHOLD"
 enum { OPT_POOL = 1000 };
 
 static const struct cli_option common[] = {
@@ -192,13 +192,50 @@ static void operands_check(const struct cli_verb *v, int argc)
 		cli_usage("too many arguments; expected: %s", v->operands[0] ? v->operands : "none");
 }
 
+static bool pool_is_named(void)
+{
+	const char *env = getenv("LEASEHOLD");
+
+	return pool_where != NULL || (env != NULL && env[0] != '\0');
+}
+
+/* Looks ahead for --pool, which may stand behind the paths: getopt goes over a copy, which it may permute. */
+static bool pool_will_be_named(const struct cli_verb *v, const struct parser *p, int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+	int letter = common_of(v) == common_without_p ? OPT_POOL : 'p';
+	int key = copy ? 0 : -1;
+
+	for (int i = 0; copy && i < argc; i++)
+		copy[i] = argv[i];
+	optind = 0;
+	opterr = 0;
+	while (key != -1 && key != letter && key != '?' && key != ':')
+		key = getopt_long(argc, copy, p->shorts, p->longs, NULL);
+	optind = 0;
+	free(copy);
+	return key == letter;
+}
+
+static bool takes_path(const struct cli_verb *v, int key)
+{
+	const struct cli_option *o = v->options;
+
+	while (o && o->key && o->key != key)
+		o++;
+	return o && o->key && o->arg && strcmp(o->arg, "PATH") == 0;
+}
+
 int cli_next(const struct cli_verb *v, int argc, char **argv)
 {
 	struct parser p = {.shorts = ":", .letters = 1};
+	static bool by_mount;
 	int key;
 
 	parser_add(&p, v->options);
 	parser_add(&p, common_of(v));
+	if (optind == 0 && v->paths != PATHS_NONE)
+		by_mount = !pool_is_named() && !pool_will_be_named(v, &p, argc, argv);
 	for (;;) {
 		opterr = 0;
 		key = getopt_long(argc, argv, p.shorts, p.longs, NULL);
@@ -220,9 +257,13 @@ int cli_next(const struct cli_verb *v, int argc, char **argv)
 			cli_usage("option %s needs an argument", shown_option(argv));
 		case -1:
 			operands_check(v, argc);
+			if (by_mount)
+				cli_mounted_operands(v, argv + optind, argc - optind);
 			return -1;
 		default:
 			optional_find(v, argc, argv, key);
+			if (by_mount && takes_path(v, key))
+				optarg = cli_mounted_path(v, optarg);
 			return key;
 		}
 	}
@@ -242,7 +283,8 @@ const char *cli_pool(void)
 	if (pool_where == NULL && env != NULL && env[0] != '\0')
 		pool_where = env;
 	if (pool_where == NULL)
-		cli_usage("which pool? Give -p POOL-OR-ADDRESS or set LEASEHOLD");
+		cli_usage("which pool? Give -p POOL-OR-ADDRESS, set LEASEHOLD, or name a path in a mount");
+	pool_where = cli_mounted_pool(pool_where);
 	return pool_where;
 }
 

@@ -28,6 +28,17 @@ struct cli_option {
 	const char *text; /* NULL: for the program's own use, not shown */
 };
 
+/* Which operands are paths inside the filesystem: they may name it, by lying in a mount of it (mounted.c). */
+enum cli_paths {
+	PATHS_NONE,
+	PATHS_ALL,
+	PATHS_FIRST,
+	PATHS_SECOND,
+	PATHS_AFTER_FIRST,
+	PATHS_LAST,
+	PATHS_BUT_LAST,
+};
+
 /* What --help prints, and what is accepted. */
 struct cli_verb {
 	const char *name;
@@ -36,6 +47,9 @@ struct cli_verb {
 	const char *example;  /* lines, each ending with a newline */
 	const struct cli_option *options;
 	int min, max; /* operands; max -1: any number */
+	/* Not NONE: arguments of options that are called PATH are such paths too. */
+	enum cli_paths paths;
+	bool links; /* it works on symbolic links themselves */
 };
 
 /*
@@ -54,7 +68,8 @@ int cli_error(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)
 void cli_set_verb(const char *name);
 const char *cli_verb_name(void);
 
-/* -p or LEASEHOLD; a missing one is wrong usage. */
+/* -p or LEASEHOLD, or what operands in a mount said; a missing one is wrong usage. A directory in a mount means its
+ * server. */
 const char *cli_pool(void);
 void cli_set_pool(const char *where);
 /* For verbs that can do without: what cli_pool() says when nothing is given. */
@@ -64,6 +79,13 @@ bool cli_is_address(const char *where);
 int cli_open(struct lh_fs **out, bool read_only);
 /* Closes; a failure counts: returns status unless that is CLI_OK and closing failed. */
 int cli_close(struct lh_fs *fs, int status);
+
+/* When no pool is named (mounted.c). Both end the program on what cannot be. The path inside; path itself when it is in
+ * no mount. */
+char *cli_mounted_path(const struct cli_verb *v, char *path);
+void cli_mounted_operands(const struct cli_verb *v, char **operands, int count);
+/* The address behind a directory in a mount; else where itself. */
+const char *cli_mounted_pool(const char *where);
 
 /* Arguments; wrong ones are wrong usage. */
 uint64_t cli_size(const char *text, const char *what);

@@ -24,6 +24,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = 2,
+    .paths = PATHS_ALL,
 };
 
 struct ranges {

@@ -16,6 +16,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = 2,
+    .paths = PATHS_ALL,
 };
 
 static ssize_t copy(const struct two *t)

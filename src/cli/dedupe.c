@@ -15,6 +15,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = 2,
+    .paths = PATHS_ALL,
 };
 
 static int dedupe(struct lh_fs *fs, struct two *t)

@@ -22,6 +22,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = -1,
+    .paths = PATHS_ALL,
 };
 
 static int defrag(struct lh_fs *fs, const char *path, json_t *json)

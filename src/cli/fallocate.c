@@ -28,6 +28,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 3,
     .max = 3,
+    .paths = PATHS_FIRST,
 };
 
 static int mode_of(int key)

@@ -41,6 +41,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = -1,
+    .paths = PATHS_BUT_LAST,
 };
 
 /* Where something is to be made: a name in an open directory, and the whole path for messages and links. */

@@ -40,6 +40,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = 1,
+    .paths = PATHS_AFTER_FIRST, /* none, but of --tree */
 };
 
 static const struct cli_option limits_options[] = {

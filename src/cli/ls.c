@@ -25,6 +25,7 @@ static const struct cli_verb verb = {
 	       "leasehold -p /dev/shm/a.pool ls --json / | jq '.[].path'\n",
     .options = options,
     .max = -1,
+    .paths = PATHS_ALL,
 };
 
 struct ls {

@@ -26,6 +26,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = 1,
+    .paths = PATHS_ALL,
 };
 
 struct map {

@@ -21,6 +21,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = -1,
+    .paths = PATHS_ALL,
 };
 
 static int is_directory(struct lh_fs *fs, const char *path)

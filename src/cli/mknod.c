@@ -22,6 +22,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = 4,
+    .paths = PATHS_FIRST,
 };
 
 static uint32_t type_of(const char *text)

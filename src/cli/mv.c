@@ -23,6 +23,8 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = -1,
+    .paths = PATHS_ALL,
+    .links = true,
 };
 
 static bool is_directory(struct lh_fs *fs, const char *path)

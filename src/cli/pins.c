@@ -25,6 +25,7 @@ static const struct cli_verb verb = {
 	       "leasehold -p unix:/run/lh.sock pins --by uid\n",
     .options = options,
     .max = 1,
+    .paths = PATHS_ALL,
 };
 
 enum by { BY_NOTHING, BY_UID, BY_SESSION, BY_FILE };

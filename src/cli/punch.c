@@ -18,6 +18,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 3,
     .max = 3,
+    .paths = PATHS_FIRST,
 };
 
 int verb_punch(int argc, char **argv)

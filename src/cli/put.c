@@ -34,6 +34,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = -1,
+    .paths = PATHS_LAST,
 };
 
 static void put_any(struct copy *c, int dirfd, const char *name, const char *source, const char *to);

@@ -19,6 +19,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = 3,
+    .paths = PATHS_FIRST,
 };
 
 static int64_t relocate(struct lh_fs *fs, const char *path, uint64_t off, uint64_t len)

@@ -20,6 +20,7 @@ static const struct cli_verb verb = {
     .example = "leasehold -p unix:/run/lh.sock revoke --uid 1000 /data/table\n",
     .options = options,
     .max = 1,
+    .paths = PATHS_ALL,
 };
 
 int verb_revoke(int argc, char **argv)

@@ -22,6 +22,8 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = -1,
+    .paths = PATHS_ALL,
+    .links = true,
 };
 
 struct rm {

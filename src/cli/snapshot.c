@@ -24,6 +24,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 1,
     .max = -1,
+    .paths = PATHS_AFTER_FIRST,
 };
 
 struct list {

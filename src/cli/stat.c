@@ -29,6 +29,8 @@ static const struct cli_verb verb = {
 	       "leasehold -p /dev/shm/a.pool stat --extents /data/table\n",
     .options = options,
     .max = 1,
+    .paths = PATHS_ALL,
+    .links = true,
 };
 
 static void uuid_text(const uint8_t uuid[16], char out[37])

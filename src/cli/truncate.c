@@ -19,6 +19,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = 2,
+    .paths = PATHS_FIRST,
 };
 
 int verb_truncate(int argc, char **argv)

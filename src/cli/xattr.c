@@ -31,6 +31,7 @@ static const struct cli_verb verb = {
     .options = options,
     .min = 2,
     .max = 4,
+    .paths = PATHS_SECOND,
 };
 
 struct args {
