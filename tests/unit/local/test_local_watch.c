@@ -83,15 +83,15 @@ static void others_changes_come_and_own_do_not(void **state)
 	lh_lease_release(lease_get(file, 0, BLOCK, LH_LEASE_WRITE));
 	/* Others'. */
 	assert_int_equal(fs_write(o.handle, &o.who, "x", 1, 0), 1);
-	assert_int_equal(fs_mkdir(o.fs, &o.who, "/theirs", 0755), 0);
-	ok(fs_lease_get(o.handle, &o.who, &args, &lease));
 	c = next_of(&s, 0);
 	assert_int_equal(c->type, LH_CHANGE_DATA);
 	assert_int_equal(c->ino, st.ino);
+	assert_int_equal(fs_mkdir(o.fs, &o.who, "/theirs", 0755), 0);
 	c = next_of(&s, 1);
 	assert_int_equal(c->type, LH_CHANGE_ENTRY);
 	assert_int_equal(c->ino, 1);
 	assert_string_equal(c->name, "theirs");
+	ok(fs_lease_get(o.handle, &o.who, &args, &lease));
 	c = next_of(&s, 2);
 	assert_int_equal(c->type, LH_CHANGE_DATA);
 	assert_true(c->writers);
