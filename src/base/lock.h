@@ -13,6 +13,7 @@
 
 /* Outermost first. */
 #define LOCK_RANKS(X)                                                                                                  \
+	X(MOUNT, "a mount: what the kernel was told and has open; a directory while it is listed")                     \
 	X(MAPPING, "pointers into files: which pieces of a mapping are there")                                         \
 	X(CLIENT, "a client session: its tables of calls, handles and cached leases")                                  \
 	X(SESSION, "server: one client connection and its handle table")                                               \
