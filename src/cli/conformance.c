@@ -297,6 +297,29 @@ static void unfinished(struct runner *r, bool by_itself, int status)
 	}
 }
 
+/* A server of our own that died failed the case that was running. Another one takes its place, so that the next case
+ * is about itself. false: it does not start. */
+static bool server_lives(struct runner *r)
+{
+	uint32_t n = atomic_load(&r->board->count);
+	struct cf_case_result *last = n > r->board->first ? &r->board->result[n - 1] : NULL;
+	char saw[CF_SAW_MAX];
+	int status, err;
+
+	if (r->server.pid <= 0 || waitpid(r->server.pid, &status, WNOHANG) != r->server.pid)
+		return true;
+	if (last != NULL) {
+		snprintf(saw, sizeof(saw), "%s", last->result == CF_FAILED ? last->saw : "");
+		snprintf(last->saw, sizeof(last->saw), "the server died (%s); %.*s",
+			 WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it exited", CF_SAW_MAX - 64, saw);
+		last->result = CF_FAILED;
+	}
+	err = cf_server_start(&r->server);
+	r->config.server = r->server.pid;
+	r->board->config = r->config;
+	return err == 0;
+}
+
 static void run_rule(struct runner *r, unsigned rule)
 {
 	uint64_t began = clock_now_ns();
@@ -320,6 +343,10 @@ static void run_rule(struct runner *r, unsigned rule)
 		more = !(by_itself && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 		if (more)
 			unfinished(r, by_itself, status);
+		if (!server_lives(r)) {
+			cli_fail("the server died, and another one does not start: %s", r->server.board->text);
+			exit(CLI_FAILED);
+		}
 		/* Nothing new: it fails before any case. */
 		if (atomic_load(&r->board->count) == r->board->first)
 			more = false;

@@ -283,18 +283,31 @@ int64_t cf_run_relocate(struct cf_task *t);
 int64_t cf_run_truncate(struct cf_task *t); /* to t->off */
 int64_t cf_run_punch(struct cf_task *t);
 
-/* How late a plain timer is on this machine just now: the measure of a busy machine. */
+/* --- conformance_late.c: how much of a delay the machine explains, and not what is tested --- */
+
+#define CF_LATE_THREADS 2048u /* of both processes; more are not looked at: then less is explained */
+
+/* Of one thread: how long the kernel let it wait for a processor although it could run. */
+struct cf_queued {
+	pid_t tid;
+	uint64_t ns;
+};
 struct cf_late {
+	pid_t pid[2];       /* ours, and the server's; 0: not to be looked at */
+	bool exact;         /* the kernel says how long threads waited; else only the timer is known */
+	_Atomic pid_t self; /* the timer's thread, which disturbs nobody but itself */
 	pthread_t thread;
 	_Atomic bool stop;
 	_Atomic uint64_t worst_ns;
+	struct cf_queued before[CF_LATE_THREADS];
+	unsigned count;
 };
 void cf_late_begin(struct cf *c, struct cf_late *l);
-/* The worst since the last call. */
-uint64_t cf_late_take(struct cf_late *l);
+/* From here on. */
+void cf_late_mark(struct cf_late *l);
+/* What the machine explains since the mark. *timer_ns: by how much a plain timer was late at most; may be NULL. */
+uint64_t cf_late_take(struct cf_late *l, uint64_t *timer_ns);
 void cf_late_end(struct cf_late *l);
-/* How much of a delay the machine explains. */
-uint64_t cf_allowance(uint64_t late_ns);
 
 /* Numbers, and what people call p50, p99 and max of them. */
 struct cf_numbers {
@@ -380,8 +393,15 @@ struct cf_wire_lease {
 int cf_wire_lease(struct cf_wire *w, uint64_t handle, uint64_t off, uint64_t len, uint32_t mode, uint64_t deadline_ns,
 		  struct cf_wire_lease *out);
 int cf_wire_release(struct cf_wire *w, uint64_t number);
+/* Nobody else says for a session by hand that it lives: often enough for its lease time (L34). */
+void cf_wire_alive(struct cf *c, struct cf_wire *w);
+int cf_wire_file_close(struct cf_wire *w, uint64_t handle);
 /* A data path of the session, stream. */
 int cf_wire_data(struct cf *c, struct cf_wire *w, enum cf_end end);
+/* docs/protocol-fabric.md: one request of 32 bytes. */
+bool cf_stream_request(int fd, bool write, uint64_t key, uint64_t off, uint64_t len);
+/* All of len, or less when nothing comes for long. */
+size_t cf_stream_take(int fd, uint8_t *p, size_t len);
 
 /* --- for the runner --- */
 

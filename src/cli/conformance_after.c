@@ -199,58 +199,28 @@ static void stopped_traffic_does_no_harm(struct cf *c)
 
 /* --- L13 --- */
 
-static void put64(uint8_t *p, uint64_t v)
-{
-	for (unsigned i = 0; i < 8; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-/* docs/protocol-fabric.md: one request of 32 bytes. */
-static bool stream_request(int fd, bool write, uint64_t key, uint64_t off, uint64_t len)
-{
-	uint8_t rq[32] = {0x4c, 0x46, write ? 2 : 1, 0, 7};
-
-	put64(rq + 8, key);
-	put64(rq + 16, off);
-	put64(rq + 24, len);
-	return send(fd, rq, sizeof(rq), MSG_NOSIGNAL) == sizeof(rq);
-}
-
-/* All of len, or less when nothing comes for 10 s. */
-static size_t stream_take(int fd, uint8_t *p, size_t len)
-{
-	size_t at = 0;
-
-	while (at < len) {
-		struct pollfd f = {.fd = fd, .events = POLLIN};
-		ssize_t n;
-
-		if (poll(&f, 1, 10000) != 1)
-			break;
-		n = recv(fd, p + at, len - at, 0);
-		if (n <= 0)
-			break;
-		at += (size_t)n;
-	}
-	return at;
-}
-
 /* Cuts the file, gives its blocks away, and judges how long the cut took. */
-static struct lh_file *cut_under_stall(struct cf *c, struct lh_file *f, struct cf_made *vm, char *saw)
+static struct lh_file *cut_under_stall(struct cf *c, struct cf_wire *w, struct lh_file *f, struct cf_made *vm,
+				       char *saw)
 {
-	uint64_t took = clock_now_ns(), late;
+	struct lh_file *victim;
+	uint64_t took, explained;
 	struct cf_late l;
 
+	cf_wire_alive(c, w);
 	cf_late_begin(c, &l);
+	took = clock_now_ns();
 	OK(c, lh_file_truncate(f, 0));
 	took = clock_now_ns() - took;
-	cf_sleep(5 * NS_PER_MS);
-	late = cf_late_take(&l);
+	explained = cf_late_take(&l, NULL);
 	cf_late_end(&l);
-	NEED(c, took <= CF_DEADLINE + WORK_NS + cf_allowance(late),
-	     "a stalled transfer held the revocation up: %.1f ms after D", (double)(took - CF_DEADLINE) / 1e6);
+	NEED(c, took <= CF_DEADLINE + WORK_NS + explained, "a stalled transfer held the revocation up: %.1f ms after D",
+	     (double)(took - CF_DEADLINE) / 1e6);
 	snprintf(saw, 64, "%.2f ms after D", took > CF_DEADLINE ? (double)(took - CF_DEADLINE) / 1e6 : 0.0);
-	return victim_make(c, STALL, vm);
+	cf_wire_alive(c, w);
+	victim = victim_make(c, STALL, vm);
+	cf_wire_alive(c, w);
+	return victim;
 }
 
 static void a_stalled_read_gets_nothing_after(struct cf *c)
@@ -270,12 +240,12 @@ static void a_stalled_read_gets_nothing_after(struct cf *c)
 	IS(c, cf_wire_lease(&w, cf_wire_file(c, &w, made.path, false), 0, STALL, LH_LEASE_READ, CF_DEADLINE, &lease),
 	   0);
 	fd = cf_wire_data(c, &w, c->variant.holder);
-	NEED(c, stream_request(fd, false, lease.key, lease.key_off, lease.key_len), "the request was not taken");
+	NEED(c, cf_stream_request(fd, false, lease.key, lease.key_off, lease.key_len), "the request was not taken");
 	cf_sleep(30 * NS_PER_MS);
-	victim = cut_under_stall(c, f, &vm, saw);
-	NEED(c, stream_take(fd, head, 16) == 16 && head[3] == 0, "no answer to the read came");
-	NEED(c, stream_take(fd, buf, lease.key_len) == lease.key_len, "the frame is not complete (F13)");
-	NEED(c, stream_take(fd, tail, 8) == 8, "no trailer came");
+	victim = cut_under_stall(c, &w, f, &vm, saw);
+	NEED(c, cf_stream_take(fd, head, 16) == 16 && head[3] == 0, "no answer to the read came");
+	NEED(c, cf_stream_take(fd, buf, lease.key_len) == lease.key_len, "the frame is not complete (F13)");
+	NEED(c, cf_stream_take(fd, tail, 8) == 8, "no trailer came");
 	NEED(c, cf_cells_of(buf, lease.key_len, vm.owner) == 0, "cells of the blocks' next owner were sent");
 	cf_look(buf, lease.key_len, made.owner, 0, &own);
 	/* The cell in which the file's bytes end and the zeroes begin is neither. */
@@ -312,17 +282,17 @@ static void a_stalled_write_lands_nothing_after(struct cf *c)
 	   0);
 	half = lease.key_len / 2 + 12345;
 	fd = cf_wire_data(c, &w, c->variant.holder);
-	NEED(c, stream_request(fd, true, lease.key, lease.key_off, lease.key_len), "the request was not taken");
+	NEED(c, cf_stream_request(fd, true, lease.key, lease.key_off, lease.key_len), "the request was not taken");
 	while (sent < lease.key_len) {
 		uint64_t n = min_u64(64 * CF_KIB, (sent < half ? min_u64(half, lease.key_len) : lease.key_len) - sent);
 
 		if (sent == half && sent < lease.key_len)
-			victim = cut_under_stall(c, f, &vm, saw);
+			victim = cut_under_stall(c, &w, f, &vm, saw);
 		NEED(c, send(fd, buf, n, MSG_NOSIGNAL) == (ssize_t)n, "the payload was not taken (F12)");
 		sent += n;
 	}
 	NEED(c, sent > half, "the lease is too short for the check");
-	NEED(c, stream_take(fd, answer, 16) == 16 && answer[3] == 1, "the answer is not stale");
+	NEED(c, cf_stream_take(fd, answer, 16) == 16 && answer[3] == 1, "the answer is not stale");
 	victim_check(c, victim, &vm);
 	cf_saw(c, "a write of 16 MiB whose second half came after the cut: cut %s, nothing of it landed, answer stale",
 	       saw);

@@ -21,9 +21,6 @@
 #include "base/types.h"
 
 #define EVENT_WITHIN_MS 10000
-#define LATE_SLEEP_NS   (2 * NS_PER_MS)
-#define LATE_WORK_NS    (200 * NS_PER_US)
-#define BUSY_NS         (3 * NS_PER_MS) /* a timer that is so late: others want the processors */
 #define IO_MAX          (256 * CF_KIB)
 
 const char *cf_way_name(enum cf_way way)
@@ -541,62 +538,6 @@ int64_t cf_run_truncate(struct cf_task *t)
 int64_t cf_run_punch(struct cf_task *t)
 {
 	return lh_file_punch(t->file, t->off, t->len);
-}
-
-/* --- a busy machine --- */
-
-static uint64_t cpu_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
-/* Sleeps, then works a little, as whoever finishes a break does: a thread that only sleeps is served best of all. */
-static void *late_thread(void *arg)
-{
-	struct cf_late *l = arg;
-
-	while (!atomic_load(&l->stop)) {
-		uint64_t want = clock_now_ns() + LATE_SLEEP_NS + LATE_WORK_NS, cpu, now, worst;
-
-		cf_sleep(LATE_SLEEP_NS);
-		cpu = cpu_now_ns();
-		while (cpu_now_ns() - cpu < LATE_WORK_NS)
-			;
-		now = clock_now_ns();
-		worst = atomic_load(&l->worst_ns);
-		while (now > want && now - want > worst &&
-		       !atomic_compare_exchange_weak(&l->worst_ns, &worst, now - want))
-			;
-	}
-	return NULL;
-}
-
-void cf_late_begin(struct cf *c, struct cf_late *l)
-{
-	atomic_store(&l->stop, false);
-	atomic_store(&l->worst_ns, 0);
-	NEED(c, pthread_create(&l->thread, NULL, late_thread, l) == 0, "no thread");
-}
-
-uint64_t cf_late_take(struct cf_late *l)
-{
-	return atomic_exchange(&l->worst_ns, 0);
-}
-
-uint64_t cf_allowance(uint64_t late_ns)
-{
-	/* A timer, a worker, a reader and the caller, each as late as the plain timer. On a machine that is busy they
-	 * wait in several queues, behind each other's work too. */
-	return late_ns < BUSY_NS ? 4 * late_ns : 20 * late_ns + 10 * BUSY_NS;
-}
-
-void cf_late_end(struct cf_late *l)
-{
-	atomic_store(&l->stop, true);
-	pthread_join(l->thread, NULL);
 }
 
 /* --- numbers --- */

@@ -200,6 +200,34 @@ static void a_close_ends_leases(struct cf *c)
 	cf_saw(c, "closed with a live key: it is dead, what was written is kept, the other handle's lease goes on");
 }
 
+/* The library gives its leases back before it closes a file; a client that does not is no better off. */
+static void a_close_by_hand_ends_leases(struct cf *c)
+{
+	struct cf_made made;
+	struct lh_file *f = cf_make(c, c->b, SIZE, &made);
+	uint64_t leases = cf_stats(c, c->b).leases, handle, began;
+	struct cf_wire_lease lease;
+	struct cf_wire w;
+	uint8_t answer[16];
+	int fd;
+
+	cf_wire_open(c, &w, c->variant.holder);
+	handle = cf_wire_file(c, &w, made.path, false);
+	IS(c, cf_wire_lease(&w, handle, 0, SIZE, LH_LEASE_READ, CF_LONG, &lease), 0);
+	fd = cf_wire_data(c, &w, c->variant.holder);
+	IS(c, cf_wire_file_close(&w, handle), 0);
+	NEED(c, cf_stream_request(fd, false, lease.key, lease.key_off, 8), "the request was not taken");
+	NEED(c, cf_stream_take(fd, answer, 16) == 16 && answer[3] == 1, "the key of a handle that was closed lives");
+	NEED(c, !c->config->owned || cf_stats(c, c->b).leases == leases,
+	     "the lease of a handle that was closed stands");
+	began = clock_now_ns();
+	OK(c, lh_file_relocate(f, 0, SIZE));
+	NEED(c, clock_now_ns() - began < CF_LONG / 2, "a change waited for the lease of a handle that was closed");
+	close(fd);
+	cf_wire_close(&w);
+	cf_saw(c, "a handle closed with its lease: the lease is gone, its key dead, and a change waits for nobody");
+}
+
 /* With operations in flight: drained, not lost and not left. */
 static void a_close_drains(struct cf *c)
 {
@@ -429,6 +457,8 @@ CF_RULE(23, "changes between READ, WRITE and EXCLUSIVE are atomic, and fail if t
 static const struct cf_case cases_24[] = {
     {"closes a handle with a live, written-through key", a_close_ends_leases, CF_FAULTING,
      "the key lives, what was written is lost, or another handle's lease goes too"},
+    {"closes a handle by hand, its lease not given back", a_close_by_hand_ends_leases, CF_REMOTE,
+     "its key lives, its lease stands, or a change waits for it"},
     {"closes handles and sessions just after traffic", a_close_drains, CF_FAULTING, "a key or session is left"},
     {"uses the key of another process", another_process_has_nothing, CF_ONCE, "it reaches anything"},
 };

@@ -27,7 +27,15 @@
 #define EVENT_RECALL    96u
 #define EVENT_REVOKED   97u
 
-enum { T_HELLO = 1, T_DATA_HELLO = 4, T_FILE_OPEN = 64, T_LEASE_GET = 80, T_LEASE_RELEASE = 81 };
+enum {
+	T_HELLO = 1,
+	T_PING = 2,
+	T_DATA_HELLO = 4,
+	T_FILE_OPEN = 64,
+	T_FILE_CLOSE = 65,
+	T_LEASE_GET = 80,
+	T_LEASE_RELEASE = 81
+};
 
 /* --- bytes --- */
 
@@ -284,6 +292,19 @@ int cf_wire_release(struct cf_wire *w, uint64_t number)
 	return cf_wire_call(w, T_LEASE_RELEASE, b.bytes, b.len);
 }
 
+void cf_wire_alive(struct cf *c, struct cf_wire *w)
+{
+	NEED(c, cf_wire_call(w, T_PING, NULL, 0) == 0, "a session by hand has ended");
+}
+
+int cf_wire_file_close(struct cf_wire *w, uint64_t handle)
+{
+	struct body b = {.len = 0};
+
+	put(&b, handle, 8);
+	return cf_wire_call(w, T_FILE_CLOSE, b.bytes, b.len);
+}
+
 int cf_wire_data(struct cf *c, struct cf_wire *w, enum cf_end end)
 {
 	struct body b = {.len = 0};
@@ -299,4 +320,32 @@ int cf_wire_data(struct cf *c, struct cf_wire *w, enum cf_end end)
 	status = cf_wire_call(&d, T_DATA_HELLO, b.bytes, b.len);
 	NEED(c, status == 0, "DATA_HELLO was answered with status %d", status);
 	return d.fd;
+}
+
+bool cf_stream_request(int fd, bool write, uint64_t key, uint64_t off, uint64_t len)
+{
+	struct body b = {.bytes = {0x4c, 0x46, write ? 2 : 1, 0, 7}, .len = 8};
+
+	put(&b, key, 8);
+	put(&b, off, 8);
+	put(&b, len, 8);
+	return send(fd, b.bytes, b.len, MSG_NOSIGNAL) == (ssize_t)b.len;
+}
+
+size_t cf_stream_take(int fd, uint8_t *p, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len) {
+		struct pollfd f = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+
+		if (poll(&f, 1, (int)(ANSWER_NS / NS_PER_MS)) != 1)
+			break;
+		n = recv(fd, p + at, len - at, 0);
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	return at;
 }
