@@ -66,12 +66,20 @@ void told_attr(struct mount *m, const struct lh_stat *st)
 bool told_open(struct mount *m, const struct lh_stat *st)
 {
 	struct state now = state_of(st);
-	struct slot *s = slot_take(m->told, st->ino);
-	bool keep, attr_old;
+	bool keep = true, attr_old = false;
+	struct slot *s;
 
+	if (m->watch)
+		keep = watch_trusts(m, st->ino, &attr_old);
+	s = slot_take(m->told, st->ino);
 	slot_claim(s, st->ino);
-	attr_old = !same(&s->told, &now);
-	keep = s->opened_known && same(&s->opened, &now);
+	if (!m->watch) {
+		attr_old = !same(&s->told, &now);
+		keep = s->opened_known && same(&s->opened, &now);
+	} else if (watch_lost(m)) {
+		attr_old |= !s->opened_known;
+		keep = keep && s->opened_known;
+	}
 	s->told = s->opened = now;
 	s->opened_known = true;
 	slot_drop(m->told, s);
@@ -88,6 +96,15 @@ void told_wrote(struct mount *m, uint64_t ino)
 	if (s->ino == ino)
 		s->opened_known = false;
 	slot_drop(m->told, s);
+}
+
+void told_nothing(struct mount *m)
+{
+	for (size_t k = 0; k < MOUNT_TOLD_SLOTS; k++) {
+		lock_take(&m->told->locks[k % LOCKS]);
+		m->told->slots[k].opened_known = false;
+		lock_drop(&m->told->locks[k % LOCKS]);
+	}
 }
 
 int told_start(struct mount *m)

@@ -112,23 +112,29 @@ static void interrupted(fuse_req_t req, void *data)
 
 /* --- begin and end --- */
 
-static void call_set(struct call *c, fuse_req_t req, uint64_t ino)
+void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino)
 {
-	struct mount *m = fuse_req_userdata(req);
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct thread_slot *s = slot_get(m);
 
-	*c = (struct call){.m = m, .fs = m->fs, .req = req, .who = &s->who, .st = &s->st, .slot = s};
+	*c = (struct call){.m = m, .fs = m->fs, .who = &s->who, .st = &s->st, .slot = s};
 	s->who.flags = m->acts ? LH_CALLER_CHECKED : 0;
-	s->who.uid = ctx->uid;
-	s->who.gid = ctx->gid;
-	s->who.umask = ctx->umask;
+	s->who.uid = uid;
+	s->who.gid = gid;
+	s->who.umask = 0;
 	s->who.group_count = 0;
 	s->who.at[0] = ino;
 	s->who.at[1] = 0;
 	s->who.stat = &s->st;
-	s->st.ino = 0;
 	(void)lh_thread_caller(&s->who);
+}
+
+static void call_set(struct call *c, fuse_req_t req, uint64_t ino)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	call_begin_raw(c, fuse_req_userdata(req), ctx->uid, ctx->gid, ino);
+	c->req = req;
+	c->who->umask = ctx->umask;
 }
 
 void call_begin(struct call *c, fuse_req_t req, uint64_t ino)
@@ -193,7 +199,7 @@ void call_reply(struct call *c, int64_t err)
 	fuse_reply_err(c->req, call_errno(c, err));
 }
 
-static void time_to_kernel(int64_t ns, struct timespec *out)
+void time_to_kernel(int64_t ns, struct timespec *out)
 {
 	int64_t s = ns / (int64_t)NS_PER_SEC, rest = ns % (int64_t)NS_PER_SEC;
 

@@ -7,8 +7,7 @@
  * thread takes a request another one is made: calls may wait for others' leases as long as their deadlines are, and
  * must not keep the rest waiting.
  *
- * libfuse is given our read and write, which see every message first: what libfuse of this version does not know could
- * be answered there.
+ * libfuse is given our read and write, which see every message first: what it does not know is answered there (raw.c).
  */
 #include "fuse/mount.h"
 
@@ -49,7 +48,13 @@ static _Thread_local int my_fd = -1;
 
 static ssize_t device_read(int fd, void *buf, size_t len, void *userdata)
 {
-	return read(my_fd >= 0 ? my_fd : fd, buf, len);
+	int from = my_fd >= 0 ? my_fd : fd;
+	ssize_t n;
+
+	do
+		n = read(from, buf, len);
+	while (n > 0 && raw_request(userdata, from, buf, (size_t)n));
+	return n;
 }
 
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)

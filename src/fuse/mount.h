@@ -74,7 +74,8 @@ struct mount {
 		struct lock lock;
 		struct handle_list list;
 	} handles[MOUNT_HANDLE_LISTS];
-	struct told *told; /* cache.c */
+	struct told *told;   /* cache.c */
+	struct watch *watch; /* watch.c; NULL: nobody tells of others' changes */
 
 	/* call.c */
 	struct lock slots_lock;
@@ -101,6 +102,8 @@ void calls_stop(struct mount *m);
 void calls_wake(struct mount *m);
 /* Every request begins here. ino: what paths start from. */
 void call_begin(struct call *c, fuse_req_t req, uint64_t ino);
+/* For a request that libfuse knows nothing of: it cannot be interrupted. */
+void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino);
 /* The same for one that may wait for others' leases: it ends with EINTR when its program is killed. */
 void call_begin_waits(struct call *c, fuse_req_t req, uint64_t ino);
 #define CALL_GROUPS_MAX 64
@@ -123,6 +126,7 @@ void call_reply_none(struct call *c, const struct fuse_entry_param *e);
 /* From c->st. */
 void call_reply_entry(struct call *c, int err);
 void call_reply_attr(struct call *c, int err);
+void time_to_kernel(int64_t ns, struct timespec *out);
 void stat_to_kernel(const struct lh_stat *st, struct stat *out);
 
 /* --- handle.c --- */
@@ -149,6 +153,25 @@ void told_attr(struct mount *m, const struct lh_stat *st);
 bool told_open(struct mount *m, const struct lh_stat *st);
 /* This mount changes its content: what it was like at the last open says nothing any more. */
 void told_wrote(struct mount *m, uint64_t ino);
+/* Nothing is known any more of what the kernel has. */
+void told_nothing(struct mount *m);
+
+/* --- watch.c: others' changes --- */
+
+/* Before anything is kept; sets the timeouts that were left open. */
+int watch_start(struct mount *m);
+/* It is mounted: the kernel may be told. */
+void watch_live(struct mount *m);
+/* While requests are still served, or when the connection is gone: what it tells the kernel waits for them. */
+void watch_end(struct mount *m);
+void watch_free(struct mount *m);
+/* Around the opening of the call's inode: 0, or the answer (-ESTALE: the kernel tries again, by name). */
+int watch_before_open(struct call *c, int flags);
+int watch_after_open(struct call *c, int flags);
+/* What the kernel has of its content is good. attr_old: what it has of its attributes may not be. With a watch. */
+bool watch_trusts(struct mount *m, uint64_t ino, bool *attr_old);
+/* Events were lost since the start: only what was opened since then is good. */
+bool watch_lost(const struct mount *m);
 
 /* --- the operations, by file --- */
 
@@ -162,6 +185,11 @@ void data_ops(struct fuse_lowlevel_ops *ops);
 void dir_ops(struct fuse_lowlevel_ops *ops);
 /* Memory of this thread, whole pages, good until the next call; NULL: none. */
 char *thread_room(size_t size);
+
+/* --- raw.c: what libfuse does not know --- */
+
+/* True: the message was one of those, and is answered on fd. */
+bool raw_request(struct mount *m, int fd, const void *message, size_t len);
 
 /* --- loop.c --- */
 

@@ -60,7 +60,7 @@ static int written_compare(const struct written *a, const struct written *b)
 	return (a->ino > b->ino) - (a->ino < b->ino);
 }
 
-RB_GENERATE_STATIC(written_tree, written, entry, written_compare)
+RB_GENERATE_INTERNAL(written_tree, written, entry, written_compare, static __attribute__((unused)))
 
 /* --- from the filesystem -------------------------------------------------------------------------------------------
  */
