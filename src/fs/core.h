@@ -199,6 +199,8 @@ void inode_forgotten(struct fs *fs, struct inode *i, uint64_t seq);
 /* DT_* of a mode; DT_UNKNOWN when it is none that we keep. */
 uint8_t mode_type(uint32_t mode);
 void inode_attr_read(const struct inode *i, struct fs_attr *out);
+/* While nobody changes it, but readers touch its access time: a copy. */
+struct inode_attr inode_attr_copy(const struct inode *i);
 /* For who->attr: nothing when the caller does not want it. Takes INODE shared. */
 void inode_tell(struct inode *i, const struct fs_caller *who);
 /* Under INODE shared at least: somebody read it. relatime: noted only when it tells something new. */

@@ -268,6 +268,17 @@ void inode_attr_read(const struct inode *i, struct fs_attr *out)
 		out->flags |= FS_ATTR_READ_ONLY;
 }
 
+struct inode_attr inode_attr_copy(const struct inode *i)
+{
+	const size_t atime = offsetof(struct inode_attr, atime_ns), behind = atime + sizeof(i->attr.atime_ns);
+	struct inode_attr a;
+
+	memcpy(&a, &i->attr, atime);
+	a.atime_ns = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
+	memcpy((char *)&a + behind, (const char *)&i->attr + behind, sizeof(a) - behind);
+	return a;
+}
+
 void inode_tell(struct inode *i, const struct fs_caller *who)
 {
 	if (likely(!who->attr))

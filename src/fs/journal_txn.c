@@ -76,7 +76,8 @@ void jtxn_inode(struct jtxn *t, const struct inode_attr *a)
 	it.inode.gid = a->gid;
 	it.inode.flags = a->flags;
 	it.inode.tree = a->tree;
-	it.inode.atime_ns = a->atime_ns;
+	/* Readers touch an inode's own one under the shared lock too. */
+	it.inode.atime_ns = __atomic_load_n(&a->atime_ns, __ATOMIC_RELAXED);
 	it.inode.mtime_ns = a->mtime_ns;
 	it.inode.ctime_ns = a->ctime_ns;
 	it.inode.btime_ns = a->btime_ns;

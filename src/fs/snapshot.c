@@ -214,10 +214,9 @@ static int copy_extents(struct snap *s, struct inode *from, struct inode *to)
 
 static int copy_inode(struct snap *s, struct tree_member *m)
 {
-	struct inode_attr a = m->inode->attr;
+	struct inode_attr a = inode_attr_copy(m->inode);
 	int err;
 
-	a.atime_ns = __atomic_load_n(&m->inode->attr.atime_ns, __ATOMIC_RELAXED);
 	a.ino = atomic_fetch_add_explicit(&s->fs->next_ino, 1, memory_order_relaxed);
 	a.flags = copy_flags(s, m);
 	a.tree = s->tree_id;
@@ -283,7 +282,7 @@ static int copy_tree(struct snap *s)
 	uint64_t next = 1;
 	int err = 0;
 
-	s->dir = s->to.dir->attr;
+	s->dir = inode_attr_copy(s->to.dir);
 	s->dir.mtime_ns = s->dir.ctime_ns = time_now();
 	jtxn_inode(&s->t, &s->dir);
 	for (; !err && s->copied < s->tree.count; s->copied++)

@@ -58,7 +58,7 @@ static int removal_record(struct removal *r, uint64_t *seq)
 	struct jtxn t;
 	int err;
 
-	r->dir = r->walk.dir->attr;
+	r->dir = inode_attr_copy(r->walk.dir);
 	r->dir.mtime_ns = r->dir.ctime_ns = time_now();
 	jtxn_init(&t);
 	t.frees = true;
@@ -66,7 +66,7 @@ static int removal_record(struct removal *r, uint64_t *seq)
 	jtxn_undirent(&t, r->dir.ino, r->entry->cookie);
 	for (uint64_t k = 0; k < r->tree.count; k++) {
 		const struct tree_member *m = &r->tree.m[k];
-		struct inode_attr a = m->inode->attr;
+		struct inode_attr a = inode_attr_copy(m->inode);
 
 		/* Only files stay on the medium as orphans: what else is open needs nothing of it. */
 		r->forget[k] = is_last(m) && (m->inode->type != DT_REG || inode_unused(m->inode));

@@ -69,14 +69,7 @@ struct walk_at {
 /* Under INODE: the inode and as much of what it has as one batch holds. */
 static void walk_batch(struct walker *w, const struct inode *i, struct walk_at *at)
 {
-	const size_t atime = offsetof(struct inode_attr, atime_ns), behind = atime + sizeof(i->attr.atime_ns);
-	struct inode_attr a;
-
-	/* Readers set the access time under the shared lock too. */
-	memcpy(&a, &i->attr, atime);
-	a.atime_ns = __atomic_load_n(&i->attr.atime_ns, __ATOMIC_RELAXED);
-	memcpy((char *)&a + behind, (const char *)&i->attr + behind, sizeof(a) - behind);
-	jtxn_inode(&w->t, &a);
+	jtxn_inode(&w->t, &i->attr);
 	if (unlikely(i->xattrs)) {
 		at->xattrs_left = xattrs_walk(&w->t, i, &at->xattr, WALK_FLUSH);
 		if (at->xattrs_left)
@@ -87,7 +80,7 @@ static void walk_batch(struct walker *w, const struct inode *i, struct walk_at *
 	else if (i->type == DT_REG)
 		at->content = walk_extents(w, i, at->content);
 	else if (i->type == DT_LNK)
-		jtxn_symlink(&w->t, a.ino, i->target, i->target_len);
+		jtxn_symlink(&w->t, ino_of(i), i->target, i->target_len);
 }
 
 static int walk_inode(void *ctx, struct inode *i)
