@@ -89,7 +89,8 @@ struct lh_fs {
 	unsigned leaving; /* of all leases */
 	TAILQ_HEAD(, lh_file) files;
 	struct session_cache *cache; /* cache.c; NULL: none */
-	struct cond unused;          /* a file's users became none */
+	struct client_watch *watch;  /* watch.c; NULL: nobody watches */
+	struct cond unused;          /* a file's users became none; or the watch ended */
 	uint64_t written_boot;       /* of the server that has what is written and not committed */
 	atomic_uint restarts;        /* of the server, during this session (client_lost_all) */
 };
@@ -286,6 +287,15 @@ int client_do_as(struct lh_fs *fs, unsigned type, unsigned flags, const union pr
 /* For calls whose own answer tells it. */
 void client_tell(const struct proto_attr *attr);
 int client_fs_act(struct lh_fs *fs);
+
+/* watch.c */
+int client_fs_watch(struct lh_fs *fs, void (*each)(void *ctx, const struct lh_change *change), void *ctx);
+unsigned client_fs_watch_behind(struct lh_fs *fs, uint64_t ino);
+/* -EDEADLK: from the watch's own thread. */
+int client_watch_end(struct lh_fs *fs);
+/* CHANGED came; changes were lost with their session. Caller holds fs->lock. */
+void client_changed(struct lh_fs *fs, const struct proto_changed *changed);
+void client_watch_lost(struct lh_fs *fs);
 
 /* change.c */
 void client_fs_interrupt(struct lh_fs *fs);

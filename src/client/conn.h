@@ -42,7 +42,7 @@ struct call;
 struct note;
 
 struct conn_ops {
-	/* RECALL, REVOKED, LAYOUT. NULL, or the rule that it breaks, which ends the connection. */
+	/* RECALL, REVOKED, LAYOUT, CHANGED. NULL, or the rule that it breaks, which ends the connection. */
 	const char *(*event)(void *ctx, const struct proto_header *h, const union proto_body *body);
 	/* In the background thread, after conn_tick() and as long as it returns true. May take about a millisecond. */
 	bool (*tick)(void *ctx);

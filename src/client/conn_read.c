@@ -232,6 +232,7 @@ static const char *read_event(struct conn *c, const struct proto_header *h, cons
 	case PROTO_RECALL:
 	case PROTO_REVOKED:
 	case PROTO_LAYOUT:
+	case PROTO_CHANGED:
 		return h->seq ? "P2 an event has sequence 0" : c->ops->event(c->ctx, h, &body);
 	case PROTO_PROGRESS:
 		return h->seq ? "P2 an event has sequence 0" : read_note(c, h, bytes, body.progress.request);

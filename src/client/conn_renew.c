@@ -161,6 +161,7 @@ static enum fate fate_of(const struct call *call, bool rebooted)
 	case PROTO_DIR_READ:
 	case PROTO_DIR_LIST:
 	case PROTO_ACT:
+	case PROTO_WATCH:
 	case PROTO_FILE_STAT:
 	case PROTO_FILE_READ:
 	case PROTO_FILE_EXTENTS:

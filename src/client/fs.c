@@ -13,7 +13,7 @@
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_SEC)
 #define SPIN_NS            (50 * NS_PER_US)
 #define RING_BYTES         ((uint64_t)16 << 20)
-#define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING | PROTO_FEATURE_AS)
+#define FEATURES           (PROTO_FEATURE_STREAM | PROTO_FEATURE_RING | PROTO_FEATURE_AS | PROTO_FEATURE_WATCH)
 
 static const struct conn_ops session_ops = {
     .event = client_event, .tick = client_tick, .dead = client_dead, .renewed = client_renewed};
@@ -132,11 +132,15 @@ int client_fs_close(struct lh_fs *fs)
 {
 	unsigned open = atomic_load(&fs->handles);
 
+	int err;
+
 	if (open)
 		return fail(-EBUSY, "%s: %u files, directories or queues are still open; close them first",
 			    fs->address.text, open);
-	session_free(fs);
-	return 0;
+	err = client_watch_end(fs);
+	if (!err)
+		session_free(fs);
+	return err;
 }
 
 unsigned client_flags(struct lh_fs *fs)

@@ -382,10 +382,12 @@ static const char *event_layout(struct lh_fs *fs, bool more, const struct proto_
 const char *client_event(void *ctx, const struct proto_header *h, const union proto_body *body)
 {
 	struct lh_fs *fs = ctx;
-	const char *rule;
+	const char *rule = NULL;
 
 	lock_take(&fs->lock);
-	if (h->type == PROTO_LAYOUT)
+	if (h->type == PROTO_CHANGED)
+		client_changed(fs, &body->changed);
+	else if (h->type == PROTO_LAYOUT)
 		rule = event_layout(fs, h->flags & PROTO_MORE, &body->layout);
 	else
 		rule = event_notice(fs, h->type == PROTO_REVOKED, &body->recall);
@@ -451,6 +453,7 @@ void client_dead(void *ctx)
 	lock_take(&fs->lock);
 	fs->continued = 0;
 	fs->continued_call = NULL;
+	client_watch_lost(fs);
 	TAILQ_FOREACH (file, &fs->files, in_fs) {
 		TAILQ_FOREACH (lease, &file->leases, in_file)
 			lease_dies(fs, lease);

@@ -171,6 +171,7 @@ void client_renewed(void *ctx, const struct proto_welcome *w, bool rebooted)
 	fs->welcome.epoch = w->epoch;
 	fs->welcome.boot = w->boot;
 	atomic_store(&fs->features, w->features);
+	client_watch_lost(fs);
 	fs->continued = 0;
 	fs->continued_call = NULL;
 	remembered_free(fs);

@@ -375,6 +375,16 @@ int fs_watch_next(struct fs_watch *w, struct fs_change *out)
 	return 1;
 }
 
+void fs_watch_lose(struct fs_watch *w)
+{
+	struct watches *all = w->fs->watches;
+
+	lock_take(&all->lock);
+	w->at = all->head - FS_WATCH_RING - 1;
+	w->writers_n = w->writers_at = 0;
+	lock_drop(&all->lock);
+}
+
 bool fs_watch_wait(struct fs_watch *w)
 {
 	struct watches *all = w->fs->watches;

@@ -48,6 +48,8 @@ int fs_watch_add(struct fs *fs, const struct lease_session *session, void (*read
 		 struct fs_watch **out);
 /* 1: *out is the next event; 0: none now. One thread at a time. Does not block. No lock held but of rank SESSION. */
 int fs_watch_next(struct fs_watch *w, struct fs_change *out);
+/* What is to come is forgotten, and ALL comes in its place. As fs_watch_next. */
+void fs_watch_lose(struct fs_watch *w);
 /* Waits until fs_watch_next has something: true; false: fs_watch_stop. No lock held. */
 bool fs_watch_wait(struct fs_watch *w);
 void fs_watch_stop(struct fs_watch *w);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One request being carried out, and the calls that do it: calls_path.c, calls_file.c, calls_lease.c, calls_fs.c,
- * calls_space.c, calls_ledger.c, calls_as.c.
+ * calls_space.c, calls_ledger.c, calls_as.c, watch.c.
  *
  * A call returns 0 and fills out, or a negative errno (with fail_text() as the sentence), or CALL_ANSWERED when it has
  * replied itself, or, when it may not wait and would have to, CALL_LATER: then it runs again on a worker.
@@ -79,6 +79,7 @@ void call_tell_of(struct call *c, uint64_t ino);
 	X(path_listxattr)                                                                                              \
 	X(path_removexattr)                                                                                            \
 	X(dir_open)                                                                                                    \
+	X(watch)                                                                                                       \
 	X(act)                                                                                                         \
 	X(dir_list)                                                                                                    \
 	X(dir_read)                                                                                                    \

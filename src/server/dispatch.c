@@ -31,6 +31,7 @@ static const struct entry entries[TYPES] = {
     [PROTO_PING] = {call_ping, INLINE, false},
     [PROTO_CANCEL] = {call_cancel, INLINE, false},
     [PROTO_ACT] = {call_act, TRY, false},
+    [PROTO_WATCH] = {call_watch, WORKER, false},
     [PROTO_FS_SYNC] = {call_fs_sync, WORKER, false},
     [PROTO_FS_STAT] = {call_fs_stat, WORKER, false},
     [PROTO_FS_LEASES] = {call_fs_leases, WORKER, false},
@@ -113,6 +114,7 @@ static bool is_counted(unsigned type)
 
 void call_answering(struct call *c)
 {
+	watch_answering(c->session);
 	if (c->counted)
 		atomic_fetch_sub(&c->session->outstanding, 1);
 	c->counted = false;

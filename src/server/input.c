@@ -188,6 +188,8 @@ static ssize_t parse(struct session *s, const uint8_t *bytes, size_t len, bool o
 			rule = RULE_AFTER;
 		if (!rule && s->state == SESSION_OPEN && !output_acked(s, h.ack))
 			rule = RULE_ACK;
+		else if (!rule)
+			watch_drained(s);
 		if (rule) {
 			session_end(s, PROTO_BYE_PROTOCOL, rule);
 			return -1;

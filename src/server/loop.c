@@ -55,6 +55,7 @@ static void session_event(struct session *s, uint32_t events)
 	}
 	if (events & EPOLLOUT) {
 		output_ready(s);
+		watch_drained(s);
 		if (s->stalled && !output_full(s)) {
 			input_resume(s);
 			return; /* s may be gone; what else there is comes again */
@@ -144,6 +145,12 @@ static void wake(struct lh_server *server)
 		assert(errno == EAGAIN);
 }
 
+void loop_wake(struct lh_server *server)
+{
+	if (atomic_exchange(&server->asleep, false))
+		wake(server);
+}
+
 void loop_expect(struct lh_server *server)
 {
 	if (atomic_load_explicit(&server->asleep, memory_order_relaxed) && atomic_exchange(&server->asleep, false))
@@ -163,6 +170,11 @@ static void *loop_main(void *arg)
 		wait_ms = patience(server, now, last);
 		if (wait_ms)
 			atomic_store(&server->asleep, true);
+		/* Whoever queued something before that has woken nobody. */
+		if (wait_ms && atomic_load(&server->watch_waiting)) {
+			atomic_store(&server->asleep, false);
+			wait_ms = 0;
+		}
 		n = epoll_wait(server->epoll_fd, events, LOOP_EVENTS, wait_ms);
 		if (wait_ms)
 			atomic_store(&server->asleep, false);
@@ -177,6 +189,7 @@ static void *loop_main(void *arg)
 			/* Whoever is to send the next message may be waiting for this processor. */
 			sched_yield();
 		}
+		watch_run(server);
 		if (wait_ms < 0)
 			server->checked_ns = clock_now_ns();
 		else if (server->session_count)
@@ -186,6 +199,7 @@ static void *loop_main(void *arg)
 	}
 	while (server->sessions)
 		session_end(server->sessions, PROTO_BYE_SHUTDOWN, "the server is shutting down");
+	watch_close(server);
 	return NULL;
 }
 

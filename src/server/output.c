@@ -310,6 +310,16 @@ bool output_full(struct session *s)
 	return queued + atomic_load(&s->reserved) > s->server->limits.out_stall;
 }
 
+size_t output_backlog(struct session *s)
+{
+	size_t bytes;
+
+	lock_take(&s->send);
+	bytes = s->out_bytes + s->kept_bytes;
+	lock_drop(&s->send);
+	return bytes;
+}
+
 int output_detach(struct session *s)
 {
 	int fd;

@@ -26,6 +26,7 @@ const struct server_limits server_limits_default = {
     .out_max = 8u << 20,
     .hello_ns = 5 * NS_PER_SEC,
     .kept_max = 16u << 20,
+    .watch_max = 1u << 20,
     .lease_ns = 10 * NS_PER_SEC,
     .message_ns = 30 * NS_PER_SEC,
 };
@@ -60,6 +61,7 @@ static void server_free(struct lh_server *server)
 	if (server->target)
 		fabric_target_free(server->target);
 	cond_destroy(&server->done);
+	lock_destroy(&server->watch_lock);
 	lock_destroy(&server->lock);
 	free(server);
 }
@@ -72,6 +74,7 @@ static int server_make(struct lh_server *server, const char *address)
 	server->listener = (struct listener){.fd = -1, .spare_fd = -1};
 	server->wake_fd = server->epoll_fd = -1;
 	lock_init(&server->lock, RANK_SESSION);
+	lock_init(&server->watch_lock, RANK_SEND);
 	cond_init(&server->done);
 	if (getrandom(&server->boot, sizeof(server->boot), 0) != sizeof(server->boot))
 		return -EIO;

@@ -48,6 +48,7 @@ struct server_limits {
 	size_t out_stall;    /* P20: above it no more requests are read */
 	size_t out_max;      /* P20: above it the session ends */
 	size_t kept_max;     /* P53: the same for what is sent and not acknowledged */
+	size_t watch_max;    /* P74: above it changes are not told one by one */
 	uint64_t lease_ns;   /* L34: the lease time */
 	uint64_t hello_ns;   /* P1 */
 	uint64_t message_ns; /* P19 */
@@ -59,6 +60,7 @@ extern const struct server_limits server_limits_default;
 struct session;
 struct workers;
 struct pin;
+struct fs_watch;
 
 /* A message on its way out; or several, one behind the other. */
 struct out_buf {
@@ -121,6 +123,11 @@ struct lh_server {
 	uint64_t checked_ns; /* when the sessions' clocks were looked at */
 	uint8_t *scratch;
 	uint64_t no_tries_before_ns; /* dispatch.c */
+
+	struct lock watch_lock; /* SEND: sessions that the loop is to tell of changes, with a reference each */
+	struct session *watch_queue;
+	bool watch_closed;
+	atomic_bool watch_waiting;
 
 	struct lock lock; /* SESSION; of alive, with done */
 	struct cond done;
@@ -200,6 +207,15 @@ struct session {
 	struct job end_job; /* ending, then freeing */
 	struct job *waiting_head, **waiting_tail;
 
+	/* watch.c */
+	struct lock watching; /* SESSION: from pulling changes to queueing them */
+	struct fs_watch *watch;
+	atomic_bool watches;        /* there is one */
+	atomic_bool watch_ready;    /* the feed has something */
+	atomic_bool watch_held;     /* and the client much to read */
+	struct session *watch_next; /* of watch_lock */
+	bool watch_queued;
+
 	struct lock lock; /* SESSION: handles, told, paths, ring */
 	struct handle_table handles;
 	struct told told; /* P72 */
@@ -225,6 +241,8 @@ int loop_start(struct lh_server *server);
 void loop_stop(struct lh_server *server);
 /* An answer is about to come: the loop wakes up while the peer still thinks. Any thread. */
 void loop_expect(struct lh_server *server);
+/* The same for who has something for the loop to do, and said so before. */
+void loop_wake(struct lh_server *server);
 
 /* session.c */
 int session_new(struct lh_server *server, int fd);
@@ -284,6 +302,8 @@ void output_want_input(struct session *s, bool wanted);
 /* A request finished without queueing: a stalled session may have room now. */
 void output_kick(struct session *s);
 bool output_full(struct session *s);
+/* Bytes that the client has not had, or not acknowledged. */
+size_t output_backlog(struct session *s);
 /* No descriptor, no more output. Returns it. */
 int output_detach(struct session *s);
 /* No descriptor for now: what is said is kept. Returns it. */
@@ -325,6 +345,18 @@ void pin_describe(struct pin *pin, struct fs_pin *out);
 int pin_announce(struct pin *pin, const struct proto_header *request, const struct fs_lease *lease);
 /* The maker's reference. failed: the lease was not granted, and unless the arbiter took it the keys die here. */
 void pin_put(struct pin *pin, bool failed);
+
+/* watch.c */
+/* Before an answer: changes from before are told first (P75). No lock held. */
+void watch_answering(struct session *s);
+/* Loop. The client has read something. */
+void watch_drained(struct session *s);
+/* Loop. Tells the sessions that have something to be told. */
+void watch_run(struct lh_server *server);
+/* The loop has ended. */
+void watch_close(struct lh_server *server);
+/* The session watches no more. */
+void watch_end(struct session *s);
 
 /* dispatch.c: answers, now or by a worker. Loop only; message is header and body, body the views into it. owned:
  * message is malloc'ed, and DISPATCH_TOOK when a worker has it now. DISPATCH_FULL: P18. */

@@ -137,6 +137,7 @@ static void session_init(struct session *s, struct lh_server *server, int fd)
 	s->began_ns = clock_now_ns();
 	atomic_init(&s->heard_ns, server_clock(server));
 	lock_init(&s->send, RANK_SEND);
+	lock_init(&s->watching, RANK_SESSION);
 }
 
 int session_new(struct lh_server *server, int fd)
@@ -162,6 +163,7 @@ int session_new(struct lh_server *server, int fd)
 	return 0;
 out_free:
 	lock_destroy(&s->lock);
+	lock_destroy(&s->watching);
 	lock_destroy(&s->send);
 	free(s);
 out_fd:
@@ -214,7 +216,7 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 	host_copy(hello->host, who.host, sizeof(who.host));
 	s->pid = who.pid;
 	s->features =
-	    hello->features & (PROTO_FEATURE_STREAM | PROTO_FEATURE_AS | (s->is_unix ? PROTO_FEATURE_RING : 0));
+	    hello->features & (PROTO_FEATURE_STREAM | PROTO_FEATURE_AS | PROTO_FEATURE_WATCH | (s->is_unix ? PROTO_FEATURE_RING : 0));
 	s->read_only = hello->flags & PROTO_HELLO_READ_ONLY;
 	s->resumable = !(hello->flags & PROTO_HELLO_NO_RESUME);
 	memcpy(s->client, hello->client, sizeof(s->client));
@@ -288,6 +290,7 @@ static void session_free(struct session *s)
 	struct lh_server *server = s->server;
 
 	data_close_paths(s);
+	watch_end(s);
 	if (s->leases) {
 		handles_free(s);
 		lease_session_close(s->leases);
@@ -296,6 +299,7 @@ static void session_free(struct session *s)
 	told_fini(&s->told);
 	free(s->in);
 	lock_destroy(&s->lock);
+	lock_destroy(&s->watching);
 	lock_destroy(&s->send);
 	free(s);
 	lock_take(&server->lock);

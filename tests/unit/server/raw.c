@@ -158,7 +158,7 @@ static void keep_event(struct raw *r, bool before_reply)
 	uint32_t cursor = 0;
 
 	/* News of long requests: whoever wants them reads them with raw_recv. */
-	if (r->h.type == PROTO_PROGRESS || r->h.type == PROTO_LOSS)
+	if (r->h.type == PROTO_PROGRESS || r->h.type == PROTO_LOSS || r->h.type == PROTO_CHANGED)
 		return;
 	assert_true(r->event_count < RAW_EVENTS);
 	assert_int_equal(r->h.seq, 0);
