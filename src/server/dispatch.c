@@ -114,7 +114,7 @@ static bool is_counted(unsigned type)
 
 void call_answering(struct call *c)
 {
-	watch_answering(c->session);
+	changes_answering(c->session);
 	if (c->counted)
 		atomic_fetch_sub(&c->session->outstanding, 1);
 	c->counted = false;

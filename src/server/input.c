@@ -189,7 +189,7 @@ static ssize_t parse(struct session *s, const uint8_t *bytes, size_t len, bool o
 		if (!rule && s->state == SESSION_OPEN && !output_acked(s, h.ack))
 			rule = RULE_ACK;
 		else if (!rule)
-			watch_drained(s);
+			changes_drained(s);
 		if (rule) {
 			session_end(s, PROTO_BYE_PROTOCOL, rule);
 			return -1;

@@ -55,7 +55,7 @@ static void session_event(struct session *s, uint32_t events)
 	}
 	if (events & EPOLLOUT) {
 		output_ready(s);
-		watch_drained(s);
+		changes_drained(s);
 		if (s->stalled && !output_full(s)) {
 			input_resume(s);
 			return; /* s may be gone; what else there is comes again */
@@ -189,7 +189,7 @@ static void *loop_main(void *arg)
 			/* Whoever is to send the next message may be waiting for this processor. */
 			sched_yield();
 		}
-		watch_run(server);
+		changes_run(server);
 		if (wait_ms < 0)
 			server->checked_ns = clock_now_ns();
 		else if (server->session_count)
@@ -199,7 +199,7 @@ static void *loop_main(void *arg)
 	}
 	while (server->sessions)
 		session_end(server->sessions, PROTO_BYE_SHUTDOWN, "the server is shutting down");
-	watch_close(server);
+	changes_close(server);
 	return NULL;
 }
 

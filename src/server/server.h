@@ -348,15 +348,15 @@ void pin_put(struct pin *pin, bool failed);
 
 /* watch.c */
 /* Before an answer: changes from before are told first (P75). No lock held. */
-void watch_answering(struct session *s);
+void changes_answering(struct session *s);
 /* Loop. The client has read something. */
-void watch_drained(struct session *s);
+void changes_drained(struct session *s);
 /* Loop. Tells the sessions that have something to be told. */
-void watch_run(struct lh_server *server);
+void changes_run(struct lh_server *server);
 /* The loop has ended. */
-void watch_close(struct lh_server *server);
+void changes_close(struct lh_server *server);
 /* The session watches no more. */
-void watch_end(struct session *s);
+void changes_end(struct session *s);
 
 /* dispatch.c: answers, now or by a worker. Loop only; message is header and body, body the views into it. owned:
  * message is malloc'ed, and DISPATCH_TOOK when a worker has it now. DISPATCH_FULL: P18. */

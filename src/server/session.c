@@ -290,7 +290,7 @@ static void session_free(struct session *s)
 	struct lh_server *server = s->server;
 
 	data_close_paths(s);
-	watch_end(s);
+	changes_end(s);
 	if (s->leases) {
 		handles_free(s);
 		lease_session_close(s->leases);

@@ -97,10 +97,10 @@ static void tell(struct session *s, bool answering)
 		tell_some(s, 1);
 	}
 	/* It may have read everything before it was marked. */
-	watch_drained(s);
+	changes_drained(s);
 }
 
-void watch_answering(struct session *s)
+void changes_answering(struct session *s)
 {
 	if (likely(!atomic_load_explicit(&s->watches, memory_order_relaxed)))
 		return;
@@ -110,7 +110,7 @@ void watch_answering(struct session *s)
 	lock_drop(&s->watching);
 }
 
-void watch_drained(struct session *s)
+void changes_drained(struct session *s)
 {
 	if (likely(!atomic_load_explicit(&s->watch_held, memory_order_relaxed)))
 		return;
@@ -143,7 +143,7 @@ static struct session *queue_leave(struct session *s)
 	return next;
 }
 
-void watch_run(struct lh_server *server)
+void changes_run(struct lh_server *server)
 {
 	struct session *next;
 
@@ -159,7 +159,7 @@ void watch_run(struct lh_server *server)
 	}
 }
 
-void watch_close(struct lh_server *server)
+void changes_close(struct lh_server *server)
 {
 	struct session *next;
 
@@ -172,7 +172,7 @@ void watch_close(struct lh_server *server)
 	}
 }
 
-void watch_end(struct session *s)
+void changes_end(struct session *s)
 {
 	struct fs_watch *w;
 
@@ -192,7 +192,7 @@ int call_watch(struct call *c)
 
 	if (!(s->features & PROTO_FEATURE_WATCH))
 		return fail(-EOPNOTSUPP, "WATCH: was not agreed on in HELLO");
-	watch_end(s);
+	changes_end(s);
 	if (!c->in->watch.on)
 		return 0;
 	lock_take(&s->watching);
