@@ -70,13 +70,13 @@ bool told_open(struct mount *m, const struct lh_stat *st)
 	struct slot *s;
 
 	if (m->watch)
-		keep = watch_trusts(m, st->ino, &attr_old);
+		keep = mount_watch_trusts(m, st->ino, &attr_old);
 	s = slot_take(m->told, st->ino);
 	slot_claim(s, st->ino);
 	if (!m->watch) {
 		attr_old = !same(&s->told, &now);
 		keep = s->opened_known && same(&s->opened, &now);
-	} else if (watch_lost(m)) {
+	} else if (mount_watch_lost(m)) {
 		attr_old |= !s->opened_known;
 		keep = keep && s->opened_known;
 	}

@@ -91,7 +91,7 @@ static void end(struct ender *e)
 	e->m->unmounted = true;
 	atomic_store(&e->m->ending, true);
 	calls_wake(e->m);
-	watch_end(e->m);
+	mount_watch_end(e->m);
 	mount_loop_end(e->m);
 }
 

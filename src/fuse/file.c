@@ -36,14 +36,14 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	call_begin_waits(&c, req, ino);
 	h = handle_new(c.m, ino, flags_of(fi));
-	err = h ? watch_before_open(&c, fi->flags) : -ENOMEM;
+	err = h ? mount_watch_before_open(&c, fi->flags) : -ENOMEM;
 	if (!err) {
 		do
 			err = lh_file_open(c.fs, "", h->flags, 0, &h->file);
 		while (call_again(&c, err));
 	}
 	if (!err)
-		err = watch_after_open(&c, fi->flags);
+		err = mount_watch_after_open(&c, fi->flags);
 	if (err) {
 		if (h)
 			(void)handle_free(c.m, h);

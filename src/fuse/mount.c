@@ -268,7 +268,7 @@ static int start(struct mount *m)
 	if (!err)
 		err = told_start(m);
 	if (!err)
-		err = watch_start(m);
+		err = mount_watch_start(m);
 	if (!err)
 		err = calls_start(m);
 	if (!err)
@@ -283,7 +283,7 @@ static int stop(struct mount *m)
 
 	ender_stop(m);
 	if (m->fs)
-		watch_end(m);
+		mount_watch_end(m);
 	/* What the ender took out of the tree must not be looked for there again: another mount may be there. */
 	if (m->se && !m->unmounted)
 		fuse_session_unmount(m->se);
@@ -292,7 +292,7 @@ static int stop(struct mount *m)
 	ender_free(m);
 	mount_loop_free(m);
 	calls_stop(m);
-	watch_free(m);
+	mount_watch_free(m);
 	told_stop(m);
 	mount_handles_free(m);
 	if (m->server)
@@ -322,7 +322,7 @@ int mount_run(const struct mount_options *opt, void (*ready)(void *ctx), void *c
 		err = ender_run(m);
 	if (!err) {
 		ready(ctx);
-		watch_live(m);
+		mount_watch_live(m);
 		err = mount_loop(m);
 	}
 	if (err) {

@@ -222,7 +222,7 @@ static int check_names(struct call *c)
 	return tell_stale(w, fuse_req_ctx(c->req)->pid) ? -ESTALE : 0;
 }
 
-int watch_before_open(struct call *c, int flags)
+int mount_watch_before_open(struct call *c, int flags)
 {
 	struct lh_stat *st = c->who->stat;
 	int err = 0;
@@ -235,12 +235,12 @@ int watch_before_open(struct call *c, int flags)
 	return err ? err : check_names(c);
 }
 
-int watch_after_open(struct call *c, int flags)
+int mount_watch_after_open(struct call *c, int flags)
 {
 	return c->m->watch && !(flags & O_TRUNC) ? check_names(c) : 0;
 }
 
-bool watch_trusts(struct mount *m, uint64_t ino, bool *attr_old)
+bool mount_watch_trusts(struct mount *m, uint64_t ino, bool *attr_old)
 {
 	struct written key = {.ino = ino};
 	struct watch *w = m->watch;
@@ -256,7 +256,7 @@ bool watch_trusts(struct mount *m, uint64_t ino, bool *attr_old)
 	return !written && !(behind & LH_BEHIND_DATA);
 }
 
-bool watch_lost(const struct mount *m)
+bool mount_watch_lost(const struct mount *m)
 {
 	return atomic_load_explicit(&m->watch->lost, memory_order_relaxed);
 }
@@ -264,7 +264,7 @@ bool watch_lost(const struct mount *m)
 /* --- life ----------------------------------------------------------------------------------------------------------
  */
 
-int watch_start(struct mount *m)
+int mount_watch_start(struct mount *m)
 {
 	struct watch *w;
 	int err;
@@ -292,19 +292,19 @@ int watch_start(struct mount *m)
 	return 0;
 }
 
-void watch_live(struct mount *m)
+void mount_watch_live(struct mount *m)
 {
 	if (m->watch)
 		atomic_store(&m->watch->live, true);
 }
 
-void watch_end(struct mount *m)
+void mount_watch_end(struct mount *m)
 {
 	if (m->watch)
 		(void)lh_fs_watch(m->fs, NULL, NULL);
 }
 
-void watch_free(struct mount *m)
+void mount_watch_free(struct mount *m)
 {
 	struct watch *w = m->watch;
 
