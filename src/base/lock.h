@@ -89,7 +89,8 @@ void cond_wake_all(struct cond *c);
 /* Builds with lock checks: aborts with both names unless this thread holds (or holds no) lock of the rank. */
 void lock_assert_held(enum lock_rank rank);
 void lock_assert_not_held(enum lock_rank rank);
-/* Asserts that this thread holds no lock at all: before waiting for a peer. */
+/* Asserts that this thread holds no lock at all: before waiting for a peer. A mount's are its own: it is a program that
+ * uses the library, and of a peer wait only those who do the same with the same directory. */
 void lock_assert_none(void);
 const char *lock_rank_name(enum lock_rank rank);
 /* For other kinds of locks: the checker hears of them. */
