@@ -17,13 +17,17 @@
 
 #define NAG_EVERY_NS (10 * NS_PER_MS)
 
+#define RAW (1ull << 63)
+
 struct thread_slot {
 	LIST_ENTRY(thread_slot) in_list;
 	struct mount *m;
 	struct lh_caller who;
 	struct lh_stat st;
-	_Atomic(fuse_req_t) req;         /* that may wait and is not answered yet */
-	_Atomic(fuse_req_t) interrupted; /* == req: this one is */
+	/* The request that may wait and is not answered yet: libfuse's pointer, or the kernel's number with RAW. 0:
+	 * none. */
+	_Atomic uint64_t req;
+	_Atomic uint64_t interrupted; /* == req: this one is */
 };
 
 static _Thread_local struct thread_slot my_slot;
@@ -62,7 +66,7 @@ static struct thread_slot *slot_get(struct mount *m)
 
 static bool slot_waits(const struct thread_slot *s)
 {
-	fuse_req_t req = atomic_load(&s->req);
+	uint64_t req = atomic_load(&s->req);
 
 	return req && (atomic_load(&s->interrupted) == req || atomic_load(&s->m->ending));
 }
@@ -106,13 +110,30 @@ static void interrupted(fuse_req_t req, void *data)
 {
 	struct thread_slot *s = data;
 
-	atomic_store(&s->interrupted, req);
+	atomic_store(&s->interrupted, (uintptr_t)req);
 	calls_wake(s->m);
+}
+
+bool call_interrupt_raw(struct mount *m, uint64_t unique)
+{
+	struct thread_slot *s;
+	bool found = false;
+
+	lock_take(&m->slots_lock);
+	LIST_FOREACH (s, &m->slots, in_list) {
+		if (atomic_load(&s->req) != (unique | RAW))
+			continue;
+		atomic_store(&s->interrupted, unique | RAW);
+		found = m->nag_wanted = true;
+		cond_wake_all(&m->slots_changed);
+	}
+	lock_drop(&m->slots_lock);
+	return found;
 }
 
 /* --- begin and end --- */
 
-void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino)
+static void call_set(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino)
 {
 	struct thread_slot *s = slot_get(m);
 
@@ -128,27 +149,41 @@ void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid,
 	(void)lh_thread_caller(&s->who);
 }
 
-static void call_set(struct call *c, fuse_req_t req, uint64_t ino)
+static void call_waits(struct call *c, uint64_t token)
+{
+	c->token = token;
+	atomic_store(&c->slot->interrupted, 0);
+	atomic_store(&c->slot->req, token);
+}
+
+void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino, uint64_t unique)
+{
+	call_set(c, m, uid, gid, ino);
+	call_waits(c, unique | RAW);
+}
+
+static void call_of(struct call *c, fuse_req_t req, uint64_t ino)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	call_begin_raw(c, fuse_req_userdata(req), ctx->uid, ctx->gid, ino);
+	call_set(c, fuse_req_userdata(req), ctx->uid, ctx->gid, ino);
 	c->req = req;
 	c->who->umask = ctx->umask;
 }
 
 void call_begin(struct call *c, fuse_req_t req, uint64_t ino)
 {
-	call_set(c, req, ino);
-	if (c->m->remote)
-		call_begin_waits(c, req, ino);
+	call_of(c, req, ino);
+	if (c->m->remote) {
+		call_waits(c, (uintptr_t)req);
+		fuse_req_interrupt_func(req, interrupted, c->slot);
+	}
 }
 
 void call_begin_waits(struct call *c, fuse_req_t req, uint64_t ino)
 {
-	call_set(c, req, ino);
-	atomic_store(&c->slot->interrupted, NULL);
-	atomic_store(&c->slot->req, req);
+	call_of(c, req, ino);
+	call_waits(c, (uintptr_t)req);
 	fuse_req_interrupt_func(req, interrupted, c->slot);
 }
 
@@ -170,17 +205,22 @@ void call_as_checked(struct call *c)
 	c->who->groups = NULL;
 }
 
+bool call_interrupted(const struct call *c)
+{
+	return c->token && atomic_load(&c->slot->interrupted) == c->token;
+}
+
 bool call_again(struct call *c, int64_t err)
 {
 	if (err != -EINTR || atomic_load(&c->m->ending))
 		return false;
-	return atomic_load(&c->slot->interrupted) != c->req;
+	return !call_interrupted(c);
 }
 
 void call_end(struct call *c)
 {
 	if (atomic_load_explicit(&c->slot->req, memory_order_relaxed))
-		atomic_store(&c->slot->req, NULL);
+		atomic_store(&c->slot->req, 0);
 }
 
 int call_errno(const struct call *c, int64_t err)

@@ -91,6 +91,7 @@ struct call {
 	struct mount *m;
 	struct lh_fs *fs;
 	fuse_req_t req;
+	uint64_t token; /* what an interrupt names it by; 0: it cannot be interrupted */
 	struct lh_caller *who; /* at[0] is the first node of the request; the thread's */
 	struct lh_stat *st;    /* where calls by path say what an inode is like */
 	struct thread_slot *slot;
@@ -102,8 +103,11 @@ void calls_stop(struct mount *m);
 void calls_wake(struct mount *m);
 /* Every request begins here. ino: what paths start from. */
 void call_begin(struct call *c, fuse_req_t req, uint64_t ino);
-/* For a request that libfuse knows nothing of: it cannot be interrupted. */
-void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino);
+/* For a request that libfuse knows nothing of; it may wait. call_end when it is answered. */
+void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino, uint64_t unique);
+/* The kernel's FUSE_INTERRUPT of such a request; false: there is none of that number. */
+bool call_interrupt_raw(struct mount *m, uint64_t unique);
+bool call_interrupted(const struct call *c);
 /* The same for one that may wait for others' leases: it ends with EINTR when its program is killed. */
 void call_begin_waits(struct call *c, fuse_req_t req, uint64_t ino);
 #define CALL_GROUPS_MAX 64
@@ -159,19 +163,19 @@ void told_nothing(struct mount *m);
 /* --- watch.c: others' changes --- */
 
 /* Before anything is kept; sets the timeouts that were left open. */
-int watch_start(struct mount *m);
+int mount_watch_start(struct mount *m);
 /* It is mounted: the kernel may be told. */
-void watch_live(struct mount *m);
+void mount_watch_live(struct mount *m);
 /* While requests are still served, or when the connection is gone: what it tells the kernel waits for them. */
-void watch_end(struct mount *m);
-void watch_free(struct mount *m);
+void mount_watch_end(struct mount *m);
+void mount_watch_free(struct mount *m);
 /* Around the opening of the call's inode: 0, or the answer (-ESTALE: the kernel tries again, by name). */
-int watch_before_open(struct call *c, int flags);
-int watch_after_open(struct call *c, int flags);
+int mount_watch_before_open(struct call *c, int flags);
+int mount_watch_after_open(struct call *c, int flags);
 /* What the kernel has of its content is good. attr_old: what it has of its attributes may not be. With a watch. */
-bool watch_trusts(struct mount *m, uint64_t ino, bool *attr_old);
+bool mount_watch_trusts(struct mount *m, uint64_t ino, bool *attr_old);
 /* Events were lost since the start: only what was opened since then is good. */
-bool watch_lost(const struct mount *m);
+bool mount_watch_lost(const struct mount *m);
 
 /* --- the operations, by file --- */
 
