@@ -29,7 +29,7 @@
 
 #define KEPT_S           60.0 /* names and attributes, with a watch */
 #define NOTIFY_INC_EPOCH 8    /* FUSE_NOTIFY_INC_EPOCH, Linux 6.16: all names are to be looked up again */
-#define TOLD_STALE       256u
+#define TOLD_STALE       4096u
 /* The second try of an open comes within that, or another open of the thread is let in without a look at names. */
 #define STALE_AGAIN_NS (200 * NS_PER_MS)
 
@@ -193,33 +193,60 @@ static void changed(void *ctx, const struct lh_change *c)
 /* --- to those who open ---------------------------------------------------------------------------------------------
  */
 
-/* True: this thread was not told ESTALE for the open that it is at. */
-static bool tell_stale(struct watch *w, pid_t thread)
+/* The slot of the thread that makes the call, if it is his, or free; else NULL. Holds the lock. */
+static struct stale *stale_of(struct watch *w, pid_t thread, uint64_t now)
 {
 	struct stale *s = &w->stale[(unsigned)thread % TOLD_STALE];
-	uint64_t now = clock_now_ns();
-	bool tell;
 
-	if (thread <= 0)
-		return false;
+	return thread > 0 && (s->thread == thread || s->until_ns < now) ? s : NULL;
+}
+
+/* Whether it was told ESTALE a moment ago, and now comes again. */
+static bool stale_told(const struct stale *s, pid_t thread, uint64_t now)
+{
+	return s->thread == thread && s->until_ns >= now;
+}
+
+void mount_watch_stale(const struct call *c)
+{
+	struct watch *w = c->m->watch;
+	pid_t thread = fuse_req_ctx(c->req)->pid;
+	uint64_t now = clock_now_ns();
+	struct stale *s;
+
+	if (!w)
+		return;
 	lock_take(&w->lock);
-	tell = s->until_ns < now;
-	if (tell)
+	s = stale_of(w, thread, now);
+	if (s)
 		*s = (struct stale){thread, now + STALE_AGAIN_NS};
-	else if (s->thread == thread)
+	lock_drop(&w->lock);
+}
+
+/* True: the thread can be told ESTALE; false: this is its second try. */
+static bool may_tell_stale(struct call *c)
+{
+	struct watch *w = c->m->watch;
+	pid_t thread = fuse_req_ctx(c->req)->pid;
+	uint64_t now = clock_now_ns();
+	struct stale *s;
+	bool may;
+
+	lock_take(&w->lock);
+	s = stale_of(w, thread, now);
+	may = s && !stale_told(s, thread, now);
+	if (s && !may)
 		s->until_ns = 0;
 	lock_drop(&w->lock);
-	return tell;
+	return may;
 }
 
 /* The name that led to the inode of the call may mean something else by now: -ESTALE. */
 static int check_names(struct call *c)
 {
-	struct watch *w = c->m->watch;
-
 	if (!(lh_fs_watch_behind(c->fs, c->who->at[0]) & LH_BEHIND_NAMES))
 		return 0;
-	return tell_stale(w, fuse_req_ctx(c->req)->pid) ? -ESTALE : 0;
+	return may_tell_stale(c) ? -ESTALE : 0;
 }
 
 int mount_watch_before_open(struct call *c, int flags)
@@ -296,6 +323,17 @@ void mount_watch_live(struct mount *m)
 {
 	if (m->watch)
 		atomic_store(&m->watch->live, true);
+}
+
+void mount_watch_again(struct mount *m)
+{
+	struct watch *w = m->watch;
+
+	if (!w)
+		return;
+	/* Without a watch no page is good that was there before an open. */
+	written_clear(w, lh_fs_watch(m->fs, changed, w) != 0);
+	drop_all(w);
 }
 
 void mount_watch_end(struct mount *m)
