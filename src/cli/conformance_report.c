@@ -172,11 +172,11 @@ static void line(struct cf_report *r, const struct cf_board *b, const struct sum
 		wrapped(seen, "FAILED: ");
 	}
 	if (s->absent) {
-		snprintf(seen, sizeof(seen), "skipped, %u cases: %s", s->absent, s->first_absent->saw);
+		snprintf(seen, sizeof(seen), "not checked, %u cases: %s", s->absent, s->first_absent->saw);
 		wrapped(seen, "");
 	}
 	if (s->skipped) {
-		snprintf(seen, sizeof(seen), "skipped, %u cases: %s", s->skipped, s->first_skipped->saw);
+		snprintf(seen, sizeof(seen), "not checked, %u cases: %s", s->skipped, s->first_skipped->saw);
 		wrapped(seen, "");
 	}
 	fflush(stdout);

@@ -164,7 +164,7 @@ static const char *why_not(const struct cf *c, const struct cf_case *k)
 	if (k->flags & CF_ALONE && !c->config->owned)
 		return "needs a target that nobody else uses: give a POOL";
 	if (k->flags & CF_ROOT && geteuid() != 0)
-		return "needs root";
+		return "needs root, to become another user";
 	if (k->flags & CF_ROOT && !c->config->owned)
 		return "needs a server of this machine that is ours: give a POOL";
 	return NULL;
