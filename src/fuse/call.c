@@ -212,6 +212,8 @@ bool call_interrupted(const struct call *c)
 
 bool call_again(struct call *c, int64_t err)
 {
+	if (err == -ENOTCONN && c->m->sessions)
+		return session_lost(c);
 	if (err != -EINTR || atomic_load(&c->m->ending))
 		return false;
 	return !call_interrupted(c);

@@ -38,12 +38,15 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 {
 	struct call c;
 	char *buf = thread_room(size);
+	struct lh_file *file;
 	ssize_t n;
 
 	call_begin(&c, req, ino);
-	do
-		n = buf ? lh_file_read(handle_of(fi)->file, buf, size, (uint64_t)off) : -ENOMEM;
-	while (call_again(&c, n));
+	do {
+		n = buf ? handle_file(&c, handle_of(fi), &file) : -ENOMEM;
+		if (n == 0)
+			n = lh_file_read(file, buf, size, (uint64_t)off);
+	} while (call_again(&c, n));
 	if (n < 0) {
 		call_reply(&c, n);
 		return;
@@ -52,48 +55,47 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	fuse_reply_buf(req, buf, (size_t)n);
 }
 
-/* What the handle is opened as, or its sibling: the flag may be changed on an open file, and mapped pages that the
- * kernel writes back have offsets of their own. */
-static int file_for_write(struct call *c, struct handle *h, bool append, struct lh_file **out)
+/* The flag may be changed on an open file, and mapped pages that the kernel writes back have offsets of their own. */
+static bool appends(const struct fuse_file_info *fi)
 {
-	struct lh_file *sibling, *none = NULL;
-	int err;
+	return (fi->flags & O_APPEND) && !fi->writepage;
+}
 
-	*out = h->file;
-	if (append == !!(h->flags & O_APPEND))
-		return 0;
-	*out = atomic_load(&h->sibling);
-	if (*out)
-		return 0;
-	err = lh_file_open(c->fs, "", O_WRONLY | (append ? O_APPEND : 0), 0, &sibling);
-	if (err)
-		return err;
-	if (!atomic_compare_exchange_strong(&h->sibling, &none, sibling)) {
-		(void)lh_file_close(sibling);
-		sibling = none;
-	}
-	*out = sibling;
-	return 0;
+static void wrote(struct handle *h)
+{
+	if (!atomic_load_explicit(&h->written, memory_order_relaxed))
+		atomic_store(&h->written, true);
 }
 
 static ssize_t write_some(struct call *c, const struct fuse_file_info *fi, const char *buf, size_t size, off_t off)
 {
 	struct handle *h = handle_of(fi);
 	struct lh_file *file;
-	ssize_t n;
-	int err;
+	ssize_t n = session_file(c, h, appends(fi), &file);
 
-	err = file_for_write(c, h, (fi->flags & O_APPEND) && !fi->writepage, &file);
-	if (err)
-		return err;
-	n = lh_file_write(file, buf, size, (uint64_t)off);
-	if (n > 0 && !atomic_load_explicit(&h->written, memory_order_relaxed))
-		atomic_store(&h->written, true);
+	if (n == 0)
+		n = lh_file_write(file, buf, size, (uint64_t)off);
+	if (n > 0)
+		wrote(h);
 	return n;
+}
+
+/*
+ * An append goes to where the file ends, and the kernel has put it into its pages where it thought that it did: when
+ * somebody else has appended meanwhile, those pages are wrong. Only after the answer: they are locked until then.
+ */
+static bool went_elsewhere(struct call *c, struct handle *h, uint64_t end)
+{
+	struct lh_stat st = {.size_of = sizeof(st)};
+	struct lh_file *file;
+
+	return session_file(c, h, true, &file) == 0 && lh_file_stat(file, &st) == 0 && st.size != end;
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
 {
+	struct handle *h = handle_of(fi);
+	bool moved = false;
 	struct call c;
 	ssize_t n;
 	int err = 0;
@@ -104,26 +106,45 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		n = write_some(&c, fi, buf, size, off);
 	while (call_again(&c, n));
 	if (n > 0 && (fi->flags & O_DSYNC))
-		err = lh_file_sync(handle_of(fi)->file);
+		err = handle_sync(&c, h);
 	if (n < 0 || err) {
 		call_reply(&c, n < 0 ? n : err);
 		return;
 	}
+	if (n > 0 && appends(fi))
+		moved = went_elsewhere(&c, h, (uint64_t)off + (uint64_t)n);
 	call_end(&c);
 	fuse_reply_write(req, (size_t)n);
+	if (moved)
+		(void)fuse_lowlevel_notify_inval_inode(c.m->se, ino, 0, 0);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
+	struct lh_file *file;
 	struct call c;
 	int err;
 
 	call_begin_waits(&c, req, ino);
 	told_wrote(c.m, ino);
-	do
-		err = lh_file_fallocate(handle_of(fi)->file, mode, (uint64_t)off, (uint64_t)len);
-	while (call_again(&c, err));
+	do {
+		err = handle_file(&c, handle_of(fi), &file);
+		if (!err)
+			err = lh_file_fallocate(file, mode, (uint64_t)off, (uint64_t)len);
+	} while (call_again(&c, err));
+	if (!err)
+		wrote(handle_of(fi));
 	call_reply(&c, err);
+}
+
+static ssize_t copy(struct call *c, struct handle *from, off_t off, struct handle *to, off_t to_off, size_t len)
+{
+	struct lh_file *src, *dst;
+	int err = handle_file(c, from, &src);
+
+	if (!err)
+		err = handle_file(c, to, &dst);
+	return err ? err : lh_file_copy_range(dst, (uint64_t)to_off, src, (uint64_t)off, len);
 }
 
 static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t off, struct fuse_file_info *from, fuse_ino_t to_ino,
@@ -135,28 +156,29 @@ static void op_copy(fuse_req_t req, fuse_ino_t ino, off_t off, struct fuse_file_
 	call_begin_waits(&c, req, to_ino);
 	told_wrote(c.m, to_ino);
 	do
-		n = flags ? -EINVAL
-			  : lh_file_copy_range(handle_of(to)->file, (uint64_t)to_off, handle_of(from)->file,
-					       (uint64_t)off, len);
+		n = flags ? -EINVAL : copy(&c, handle_of(from), off, handle_of(to), to_off, len);
 	while (call_again(&c, n));
 	if (n < 0) {
 		call_reply(&c, n);
 		return;
 	}
-	atomic_store(&handle_of(to)->written, true);
+	wrote(handle_of(to));
 	call_end(&c);
 	fuse_reply_write(req, (size_t)n);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
+	struct lh_file *file;
 	struct call c;
 	int64_t at;
 
 	call_begin(&c, req, ino);
-	do
-		at = lh_file_seek(handle_of(fi)->file, (uint64_t)off, whence);
-	while (call_again(&c, at));
+	do {
+		at = handle_file(&c, handle_of(fi), &file);
+		if (at == 0)
+			at = lh_file_seek(file, (uint64_t)off, whence);
+	} while (call_again(&c, at));
 	if (at < 0) {
 		call_reply(&c, at);
 		return;

@@ -10,6 +10,16 @@
 
 #define DOTS 2u
 
+static int open_dir(struct call *c, struct handle *h)
+{
+	int err;
+
+	lock_take(&h->lock);
+	err = session_dir(c, h, 0);
+	lock_drop(&h->lock);
+	return err;
+}
+
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct handle *h;
@@ -21,7 +31,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	err = h ? 0 : -ENOMEM;
 	if (h) {
 		do
-			err = lh_dir_open(c.fs, "", &h->dir);
+			err = open_dir(&c, h);
 		while (call_again(&c, err));
 	}
 	if (err) {
@@ -117,9 +127,11 @@ static int next(struct listing *l)
 		lh_dir_seek(h->dir, h->at - DOTS);
 	}
 	h->st.size_of = sizeof(h->st);
-	do
-		n = l->plus ? lh_dir_next_stat(h->dir, &h->entry, &h->st) : lh_dir_next(h->dir, &h->entry);
-	while (call_again(l->c, n));
+	do {
+		n = session_dir(l->c, h, h->at - DOTS);
+		if (!n)
+			n = l->plus ? lh_dir_next_stat(h->dir, &h->entry, &h->st) : lh_dir_next(h->dir, &h->entry);
+	} while (call_again(l->c, n));
 	h->pending = n == 1;
 	h->pending_st = l->plus;
 	return n;

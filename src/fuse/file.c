@@ -30,6 +30,7 @@ static void replied(struct call *c, struct handle *h, int sent)
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct lh_file *file = NULL;
 	struct handle *h;
 	struct call c;
 	int err;
@@ -39,8 +40,9 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	err = h ? mount_watch_before_open(&c, fi->flags) : -ENOMEM;
 	if (!err) {
 		do
-			err = lh_file_open(c.fs, "", h->flags, 0, &h->file);
+			err = lh_file_open(c.fs, "", h->flags, 0, &file);
 		while (call_again(&c, err));
+		atomic_store(&h->file, file);
 	}
 	if (!err)
 		err = mount_watch_after_open(&c, fi->flags);
@@ -76,6 +78,7 @@ static int create(struct call *c, const char *name, int flags, mode_t mode, stru
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fuse_entry_param e = {0};
+	struct lh_file *file = NULL;
 	struct handle *h;
 	struct call c;
 	int err;
@@ -85,8 +88,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	err = h ? 0 : -ENOMEM;
 	if (h) {
 		do
-			err = create(&c, name, h->flags | (fi->flags & O_EXCL), mode, &h->file);
+			err = create(&c, name, h->flags | (fi->flags & O_EXCL), mode, &file);
 		while (call_again(&c, err));
+		atomic_store(&h->file, file);
 	}
 	if (err) {
 		if (h)
@@ -112,12 +116,33 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	call_reply(&c, handle_free(c.m, handle_of(fi)));
 }
 
-static int sync_both(struct handle *h)
+static int sync_once(struct call *c, struct handle *h)
 {
-	struct lh_file *sibling = atomic_load(&h->sibling);
-	int err = lh_file_sync(h->file);
+	struct lh_file *file, *sibling;
+	int err = handle_file(c, h, &file);
 
-	return err || !sibling ? err : lh_file_sync(sibling);
+	if (err)
+		return err;
+	if (atomic_exchange(&h->lost, false))
+		return -EIO;
+	atomic_store(&h->written, false);
+	err = lh_file_sync(file);
+	sibling = atomic_load(&h->sibling);
+	if (!err && sibling && lh_file_fs(sibling) == c->fs)
+		err = lh_file_sync(sibling);
+	if (err)
+		atomic_store(&h->written, true);
+	return err;
+}
+
+int handle_sync(struct call *c, struct handle *h)
+{
+	int err;
+
+	do
+		err = sync_once(c, h);
+	while (call_again(c, err));
+	return err;
 }
 
 /* On a server: what was written shows its size to others by the time that close(2) returns, and a loss is told there.
@@ -129,24 +154,17 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int err = 0;
 
 	call_begin(&c, req, ino);
-	if (atomic_exchange(&h->written, false)) {
-		do
-			err = sync_both(h);
-		while (call_again(&c, err));
-	}
+	if (atomic_load(&h->written) || atomic_load(&h->lost))
+		err = handle_sync(&c, h);
 	call_reply(&c, err);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct call c;
-	int err;
 
 	call_begin(&c, req, ino);
-	do
-		err = sync_both(handle_of(fi));
-	while (call_again(&c, err));
-	call_reply(&c, err);
+	call_reply(&c, handle_sync(&c, handle_of(fi)));
 }
 
 void file_ops(struct fuse_lowlevel_ops *ops)

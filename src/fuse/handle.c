@@ -46,9 +46,10 @@ int handle_free(struct mount *m, struct handle *h)
 	lock_take(&m->handles[k].lock);
 	LIST_REMOVE(h, in_list);
 	lock_drop(&m->handles[k].lock);
+	session_old_close(h);
 	lh_dir_close(h->dir);
 	err = lh_file_close(atomic_load(&h->sibling));
-	worse = lh_file_close(h->file);
+	worse = lh_file_close(atomic_load(&h->file));
 	lock_destroy(&h->lock);
 	free(h);
 	return err ? err : worse;

@@ -38,14 +38,16 @@ static void fuse_said(enum fuse_log_level level, const char *fmt, va_list ap)
 static int open_fs(struct mount *m)
 {
 	struct lh_open_options open = m->opt->open;
+	struct lh_fs *fs;
 	int err;
 
 	open.size = sizeof(open);
 	open.read_only = m->opt->read_only;
-	err = lh_fs_open(m->opt->where, &open, &m->fs);
+	err = lh_fs_open(m->opt->where, &open, &fs);
 	if (err)
 		return err;
-	m->remote = lh_fs_is_remote(m->fs);
+	m->fs = fs;
+	m->remote = lh_fs_is_remote(fs);
 	if (m->remote)
 		snprintf(m->address, sizeof(m->address), "%s", m->opt->where);
 	err = lh_fs_act(m->fs);
@@ -264,6 +266,8 @@ static int start(struct mount *m)
 	if (!err)
 		err = open_fs(m);
 	if (!err)
+		err = sessions_start(m);
+	if (!err)
 		err = listen_on(m);
 	if (!err)
 		err = told_start(m);
@@ -282,6 +286,7 @@ static int stop(struct mount *m)
 	int err = 0;
 
 	ender_stop(m);
+	sessions_stop(m);
 	if (m->fs)
 		mount_watch_end(m);
 	/* What the ender took out of the tree must not be looked for there again: another mount may be there. */
@@ -299,6 +304,7 @@ static int stop(struct mount *m)
 		lh_server_stop(m->server);
 	if (m->fs)
 		err = lh_fs_close(m->fs);
+	sessions_free(m);
 	return err;
 }
 

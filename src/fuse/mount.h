@@ -12,6 +12,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
 
+#include <fcntl.h>
 #include <stdatomic.h>
 
 #include <bsd/sys/queue.h>
@@ -38,13 +39,16 @@ struct handle {
 	bool is_dir;
 	uint64_t ino;
 	int flags; /* as opened */
-	struct lh_file *file;
+	_Atomic(struct lh_file *) file;
 	/* The same without O_APPEND (or with it), when it is first wanted: write-back knows its offsets. */
 	_Atomic(struct lh_file *) sibling;
-	atomic_bool written;
+	atomic_bool written;  /* and not synced since */
+	atomic_bool lost;     /* some of that may be, with a session: the next sync says so */
+	struct old_open *old; /* of dead sessions; under lock */
 	/* Directories. */
 	struct lock lock;
 	struct lh_dir *dir;
+	struct lh_fs *dir_fs;
 	uint64_t at;     /* the offset that the next entry follows */
 	bool pending;    /* `entry` is the next one: it did not fit */
 	bool pending_st; /* with `st` */
@@ -55,7 +59,7 @@ LIST_HEAD(handle_list, handle);
 
 struct mount {
 	const struct mount_options *opt;
-	struct lh_fs *fs;
+	_Atomic(struct lh_fs *) fs; /* another one after the death of a session: session.c */
 	bool remote;
 	bool acts; /* lh_fs_act: the kernel checks, requests are made for whom they come from */
 	bool allow_other;
@@ -64,6 +68,7 @@ struct mount {
 	struct lh_server *server;
 	struct fuse_session *se;
 	struct loop *loop;
+	struct sessions *sessions; /* NULL: in process */
 	struct ender *ender;
 	atomic_bool ending;
 	bool unmounted; /* by the ender */
@@ -147,6 +152,29 @@ static inline struct handle *handle_of(const struct fuse_file_info *fi)
 	return (struct handle *)(uintptr_t)fi->fh;
 }
 
+/* What was written through it is durable. */
+int handle_sync(struct call *c, struct handle *h);
+
+/* --- session.c: servers that go and come --- */
+
+/* When the filesystem is open. */
+int sessions_start(struct mount *m);
+/* No new session from here on. */
+void sessions_stop(struct mount *m);
+/* When nothing is open any more. */
+void sessions_free(struct mount *m);
+/* A call had -ENOTCONN. True: there is a new session, c->fs: make it again. */
+bool session_lost(struct call *c);
+/* What of the handle belongs to the session of the call: as it was opened, or with or without O_APPEND. */
+int session_file(struct call *c, struct handle *h, bool append, struct lh_file **out);
+/* The handle's directory is of the session of the call; a new one goes on behind the cookie. Caller holds its lock. */
+int session_dir(struct call *c, struct handle *h, uint64_t cookie);
+void session_old_close(struct handle *h);
+static inline int handle_file(struct call *c, struct handle *h, struct lh_file **out)
+{
+	return session_file(c, h, h->flags & O_APPEND, out);
+}
+
 /* --- cache.c: what the kernel was told --- */
 
 int told_start(struct mount *m);
@@ -168,10 +196,14 @@ int mount_watch_start(struct mount *m);
 void mount_watch_live(struct mount *m);
 /* While requests are still served, or when the connection is gone: what it tells the kernel waits for them. */
 void mount_watch_end(struct mount *m);
+/* There is a new session, which knows nothing of changes before it. */
+void mount_watch_again(struct mount *m);
 void mount_watch_free(struct mount *m);
 /* Around the opening of the call's inode: 0, or the answer (-ESTALE: the kernel tries again, by name). */
 int mount_watch_before_open(struct call *c, int flags);
 int mount_watch_after_open(struct call *c, int flags);
+/* Before a request is answered by ESTALE: the kernel tries again, by name, and must not hear it a second time. */
+void mount_watch_stale(const struct call *c);
 /* What the kernel has of its content is good. attr_old: what it has of its attributes may not be. With a watch. */
 bool mount_watch_trusts(struct mount *m, uint64_t ino, bool *attr_old);
 /* Events were lost since the start: only what was opened since then is good. */
@@ -204,6 +236,8 @@ int mount_loop(struct mount *m);
 /* From any thread. */
 void mount_loop_end(struct mount *m);
 void mount_loop_free(struct mount *m);
+/* The request of this thread may take long from here on: somebody else serves the next ones. */
+void loop_slow(struct mount *m);
 
 /* --- end.c: signals, and how a mount ends --- */
 

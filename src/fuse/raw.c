@@ -110,15 +110,17 @@ static void do_tmpfile(struct call *c, int fd, const struct in_header *in, const
 	int flags = (int)(arg->flags & (O_ACCMODE | O_EXCL | O_APPEND)) | O_TMPFILE;
 	struct handle *h = handle_new(c->m, in->node, flags & (O_ACCMODE | O_APPEND));
 	struct tmpfile_out out = {0};
+	struct lh_file *file = NULL;
 	int err = h ? 0 : -ENOMEM;
 
 	c->who->umask = arg->umask;
 	while (h) {
-		err = lh_file_open(c->fs, "", flags, arg->mode & 07777, &h->file);
+		err = lh_file_open(c->fs, "", flags, arg->mode & 07777, &file);
 		if (!call_again(c, err))
 			break;
 	}
 	if (!err) {
+		atomic_store(&h->file, file);
 		handle_move(c->m, h, c->st->ino);
 		told_attr(c->m, c->st);
 		out.node = c->st->ino;
