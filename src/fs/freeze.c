@@ -9,8 +9,6 @@
 struct freeze {
 	struct brlock lock;
 	_Atomic unsigned holds; /* who wants no new WRITE grants */
-	struct lock hold_lock;
-	struct cond hold_ended;
 };
 
 int freeze_init(struct fs *fs)
@@ -21,8 +19,6 @@ int freeze_init(struct fs *fs)
 		return -ENOMEM;
 	brlock_init(&f->lock, RANK_FREEZE);
 	atomic_init(&f->holds, 0);
-	lock_init(&f->hold_lock, RANK_FREEZE);
-	cond_init(&f->hold_ended);
 	fs->freeze = f;
 	return 0;
 }
@@ -33,8 +29,6 @@ void freeze_fini(struct fs *fs)
 
 	if (!f)
 		return;
-	cond_destroy(&f->hold_ended);
-	lock_destroy(&f->hold_lock);
 	brlock_destroy(&f->lock);
 	free(f);
 	fs->freeze = NULL;
@@ -80,10 +74,8 @@ void freeze_hold_grants(struct fs *fs)
 
 void freeze_drop_grants(struct fs *fs)
 {
-	lock_take(&fs->freeze->hold_lock);
 	atomic_fetch_sub(&fs->freeze->holds, 1);
-	cond_wake_all(&fs->freeze->hold_ended);
-	lock_drop(&fs->freeze->hold_lock);
+	lease_wake(fs->arbiter);
 }
 
 bool freeze_grants_held(const struct fs *fs)
@@ -91,11 +83,16 @@ bool freeze_grants_held(const struct fs *fs)
 	return atomic_load_explicit(&fs->freeze->holds, memory_order_relaxed) > 0;
 }
 
-void freeze_wait_grants(struct fs *fs)
+static bool hold_over(const void *ctx)
 {
-	lock_assert_none();
-	lock_take(&fs->freeze->hold_lock);
-	while (atomic_load(&fs->freeze->holds) > 0)
-		cond_wait(&fs->freeze->hold_ended, &fs->freeze->hold_lock);
-	lock_drop(&fs->freeze->hold_lock);
+	const struct freeze *f = ctx;
+
+	return atomic_load(&f->holds) == 0;
+}
+
+int freeze_wait_grants(struct fs *fs, struct inode *i, const struct fs_caller *who)
+{
+	if (hold_over(fs->freeze))
+		return 0;
+	return lease_wait_for(fs->arbiter, &i->anchor, hold_over, fs->freeze, who->session, who->tag);
 }

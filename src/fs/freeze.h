@@ -35,7 +35,7 @@ void freeze_hold_grants(struct fs *fs);
 void freeze_drop_grants(struct fs *fs);
 /* Under INODE exclusive. */
 bool freeze_grants_held(const struct fs *fs);
-/* No lock held. */
-void freeze_wait_grants(struct fs *fs);
+/* No lock held. For a grant on i. -EINTR: lease_interrupt. */
+int freeze_wait_grants(struct fs *fs, struct inode *i, const struct fs_caller *who);
 
 #endif

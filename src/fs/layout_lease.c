@@ -353,9 +353,13 @@ static int grant_check(const struct fs_handle *h, const struct fs_caller *who, c
 
 int lease_wait(struct fs_handle *h, const struct fs_caller *who, struct range range)
 {
+	int err;
+
 	if (who->nowait)
 		return fail(-EAGAIN, "the layout of the range is being changed: try again");
-	freeze_wait_grants(h->fs);
+	err = freeze_wait_grants(h->fs, h->inode, who);
+	if (err)
+		return err;
 	return lease_gate_wait(h->fs->arbiter, &h->inode->anchor, range, UINT64_MAX, who->session, who->tag);
 }
 

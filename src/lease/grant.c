@@ -144,6 +144,41 @@ int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct ran
 	return err;
 }
 
+int lease_wait_for(struct lease_arbiter *a, struct lease_anchor *an, bool (*over)(const void *ctx), const void *ctx,
+		   struct lease_session *who, uint64_t tag)
+{
+	struct lease_shard *sh = shard_of_object(a, an->object);
+	struct lease_wait wait = {.who = who, .tag = tag};
+	int err = 0;
+
+	lock_assert_none();
+	lock_take(&sh->lock);
+	wait_begin(sh, &wait, &sh->moved);
+	/* It counts itself and then looks; whoever makes it true does so and then looks at the count. */
+	while (err == 0 && !over(ctx)) {
+		if (atomic_load(&wait.interrupted))
+			err = -EINTR;
+		else
+			shard_wait(sh);
+	}
+	wait_end(sh, &wait);
+	lock_drop(&sh->lock);
+	return err;
+}
+
+void lease_wake(struct lease_arbiter *a)
+{
+	for (unsigned i = 0; i < LEASE_SHARDS; i++) {
+		struct lease_shard *sh = &a->shards[i];
+
+		if (atomic_load(&sh->waits_n) == 0)
+			continue;
+		lock_take(&sh->lock);
+		cond_wake_all(&sh->moved);
+		lock_drop(&sh->lock);
+	}
+}
+
 /* L18: from the first pin that reaches bytes on. A faulting lease holds no memory in its place. Holds LEASE. */
 static int pin_charge(struct lease *l, uint64_t bytes)
 {

@@ -209,7 +209,14 @@ int lease_grant(struct lease_arbiter *a, const struct lease_grant_args *args, st
 int lease_gate_wait(struct lease_arbiter *a, struct lease_anchor *an, struct range range, uint64_t deadline_ns,
 		    struct lease_session *who, uint64_t tag);
 /*
- * Ends waiting: lease_gate_wait and lease_break_wait of this session with this tag (0: with any) return -EINTR. Waits
+ * The same for something else than a gate that grants wait for: until over(ctx) is true. It is looked at under locks of
+ * ours, and after every lease_wake, which whoever makes it true calls. 0, -EINTR.
+ */
+int lease_wait_for(struct lease_arbiter *a, struct lease_anchor *an, bool (*over)(const void *ctx), const void *ctx,
+		   struct lease_session *who, uint64_t tag);
+void lease_wake(struct lease_arbiter *a);
+/*
+ * Ends waiting: lease_gate_wait, lease_wait_for and lease_break_wait of this session with this tag (0: with any) return -EINTR. Waits
  * that begin later are not concerned, but with `for_good`: then all of the session's return -EINTR at once from now on
  * (its caller is gone). Any thread.
  */

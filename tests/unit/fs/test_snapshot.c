@@ -585,6 +585,68 @@ static void holders_that_do_not_answer_are_forced(void **state)
 	}
 }
 
+static void *snapshot_main(void *ctx)
+{
+	struct rig *r = ctx;
+
+	return (void *)(intptr_t)fs_snapshot(r->fs, &r->root, "/t", "/s", false);
+}
+
+struct asker {
+	struct holder o;
+	_Atomic bool done;
+	int err;
+};
+
+static void *asker_main(void *ctx)
+{
+	struct asker *a = ctx;
+
+	a->err = holder_try(&a->o, LEASE_WRITE, 0, BLK);
+	atomic_store(&a->done, true);
+	return NULL;
+}
+
+/* L8, L9: a grant that waits for a snapshot, which waits for a writer, can be let go. */
+static void who_waits_for_a_snapshot_can_be_interrupted(void **state)
+{
+	struct rig *r = *state;
+	static struct asker a;
+	struct holder o;
+	struct fs_lease_args args = {
+	    .range = {0, BLK}, .mode = LEASE_WRITE, .handle_number = 7, .deadline_ns = 60 * NS_PER_SEC};
+	pthread_t snapshot, asker;
+	void *result;
+
+	mkdirs(r, "/t");
+	rig_file(r, "/t/f", 'f', 8 * BLK);
+	rig_file(r, "/t/g", 'g', 8 * BLK);
+	holder_open(&o, r, "/t/f", false);
+	pin_init(&o.pin, r);
+	args.pin = &o.pin.pin;
+	assert_int_equal(fs_lease_get(o.h, &o.who, &args, &o.lease), 0);
+	memset(&a, 0, sizeof(a));
+	holder_open(&a.o, r, "/t/g", false);
+	assert_int_equal(pthread_create(&snapshot, NULL, snapshot_main, r), 0);
+	while (atomic_load(&o.recalls) == 0)
+		sched_yield();
+	/* From here on there are no new WRITE grants. */
+	assert_int_equal(pthread_create(&asker, NULL, asker_main, &a), 0);
+	while (!atomic_load(&a.done)) {
+		lease_interrupt(a.o.session, 0, false);
+		usleep(1000);
+	}
+	pthread_join(asker, NULL);
+	assert_int_equal(a.err, -EINTR);
+	assert_int_equal(lease_release(o.session, o.lease.lease, RANGE_ALL), 0);
+	pthread_join(snapshot, &result);
+	assert_int_equal((intptr_t)result, 0);
+	/* And now there are again. */
+	holder_get(&a.o, LEASE_WRITE, 0, BLK);
+	holder_close(&a.o);
+	holder_close(&o);
+}
+
 struct loop {
 	struct holder o;
 	pthread_t thread;
@@ -881,6 +943,7 @@ int main(void)
 	    CASE(readers_stay_and_own_writers_are_not_told),
 	    CASE(a_caller_who_does_not_wait_starts_the_break),
 	    CASE(holders_that_do_not_answer_are_forced),
+	    CASE(who_waits_for_a_snapshot_can_be_interrupted),
 	    CASE(holders_that_ask_again_in_a_loop_do_not_starve_it),
 	    CASE(random_changes_never_show),
 	    CASE(a_point_in_time_among_many_writers),
