@@ -714,6 +714,180 @@ static void a_loss_is_this(void **state)
 	      "02002f66");
 }
 
+#define ATTR                                                                                                           \
+	{                                                                                                              \
+		.ino = 7, .mode = 0100644, .nlink = 1, .uid = 2, .gid = 3, .size = 4, .blocks = 5, .atime_ns = -1,     \
+		.mtime_ns = 6, .ctime_ns = 8, .btime_ns = 9, .rdev = 10, .flags = 1, .tree = 11                        \
+	}
+#define ATTR_HEX                                                                                                       \
+	"0700000000000000"                                                                                             \
+	"a4810000"                                                                                                     \
+	"01000000"                                                                                                     \
+	"02000000"                                                                                                     \
+	"03000000"                                                                                                     \
+	"0400000000000000"                                                                                             \
+	"0500000000000000"                                                                                             \
+	"ffffffffffffffff"                                                                                             \
+	"0600000000000000"                                                                                             \
+	"0800000000000000"                                                                                             \
+	"0900000000000000"                                                                                             \
+	"0a00000000000000"                                                                                             \
+	"01000000"                                                                                                     \
+	"0b000000"
+
+static void a_request_for_somebody_else_is_this(void **state)
+{
+	struct proto_group group = {5};
+	struct proto_header h = {.type = PROTO_AS, .flags = PROTO_NOWAIT, .seq = 9, .epoch = EPOCH};
+	union proto_body inner = {.path = {.path = {"d", 1}}};
+	union proto_body b = {.as = {.flags = PROTO_AS_ALL,
+				     .uid = 1,
+				     .gid = 2,
+				     .umask = 022,
+				     .at = {3, 4},
+				     .groups = {.host = &group, .count = 1},
+				     .inner = {.type = PROTO_PATH_RMDIR, .host = &inner}}};
+
+	check(&h, &b,
+	      "53000000"
+	      "0800"
+	      "0400"
+	      "0900000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "07000000"
+	      "01000000"
+	      "02000000"
+	      "12000000"
+	      "0300000000000000"
+	      "0400000000000000"
+	      "01000000"
+	      "05000000"
+	      "22000000"
+	      "03000000"
+	      "010064");
+}
+
+/* Data at the end stays where it is; the lengths count it. */
+static void a_write_for_somebody_else_is_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_AS, .seq = 9, .epoch = EPOCH};
+	union proto_body inner = {.file_write = {.handle = 1, .off = 2, .data = {"abc", 3}}};
+	union proto_body b = {.as = {.inner = {.type = PROTO_FILE_WRITE, .host = &inner}}};
+	uint8_t head[256], whole[256];
+	ssize_t n = proto_encode_head(&h, &b, head, sizeof(head));
+
+	assert_int_equal(proto_encode(&h, &b, whole, sizeof(whole)), n + 3);
+	assert_memory_equal(head, whole, (size_t)n);
+	assert_memory_equal(whole + n, "abc", 3);
+	assert_ptr_equal(proto_tail(&h, &b)->bytes, inner.file_write.data.bytes);
+	check(&h, &b,
+	      "63000000"
+	      "0800"
+	      "0000"
+	      "0900000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "00000000"
+	      "00000000"
+	      "00000000"
+	      "00000000"
+	      "0000000000000000"
+	      "0000000000000000"
+	      "00000000"
+	      "44000000"
+	      "17000000"
+	      "0100000000000000"
+	      "0200000000000000"
+	      "03000000"
+	      "616263");
+}
+
+static void its_answer_is_this(void **state)
+{
+	struct proto_attr attr = ATTR;
+	struct proto_header h = {.type = PROTO_AS, .flags = PROTO_REPLY, .seq = 9, .epoch = EPOCH};
+	union proto_body inner = {0};
+	union proto_body b = {
+	    .as_reply = {.attr = {.host = &attr, .count = 1}, .inner = {.type = PROTO_PATH_RMDIR, .host = &inner}}};
+
+	check(&h, &b,
+	      "84000000"
+	      "0800"
+	      "0100"
+	      "0900000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "01000000" ATTR_HEX "22000000"
+	      "00000000");
+}
+
+static void a_listing_with_attributes_is_this(void **state)
+{
+	struct proto_listed_entry e = {.ino = 7, .cookie = 12, .type = 8, .name = {"n", 1}, .attr = ATTR};
+	struct proto_header h = {.type = PROTO_DIR_LIST, .flags = PROTO_REPLY, .seq = 9, .epoch = EPOCH};
+	union proto_body b = {.listed = {.end = 1, .entries = {.host = &e, .count = 1}}};
+
+	check(&h, &b,
+	      "97000000"
+	      "3300"
+	      "0100"
+	      "0900000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "01000000"
+	      "01000000"
+	      "0700000000000000"
+	      "0c00000000000000"
+	      "08000000"
+	      "01006e" ATTR_HEX);
+}
+
+static void watching_is_asked_for_like_this(void **state)
+{
+	struct proto_header h = {.type = PROTO_WATCH, .seq = 9, .epoch = EPOCH};
+	union proto_body b = {.watch = {.on = 1}};
+
+	check(&h, &b,
+	      "24000000"
+	      "0a00"
+	      "0000"
+	      "0900000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "01000000");
+}
+
+static void changes_are_this(void **state)
+{
+	struct proto_change c[2] = {{.type = 1, .ino = 9, .writers = 1}, {.type = 3, .ino = 1, .name = {"a", 1}}};
+	struct proto_header h = {.type = PROTO_CHANGED, .epoch = EPOCH};
+	union proto_body b = {.changed = {.changes = {.host = c, .count = 2}}};
+
+	check(&h, &b,
+	      "49000000"
+	      "6500"
+	      "0000"
+	      "0000000000000000"
+	      "0807060504030201"
+	      "00000000"
+	      "00000000"
+	      "02000000"
+	      "01000000"
+	      "0900000000000000"
+	      "01000000"
+	      "0000"
+	      "03000000"
+	      "0100000000000000"
+	      "00000000"
+	      "010061");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -746,6 +920,12 @@ int main(void)
 	    cmocka_unit_test(an_evacuation_is_asked_for_like_this),
 	    cmocka_unit_test(progress_is_this),
 	    cmocka_unit_test(a_loss_is_this),
+	    cmocka_unit_test(a_request_for_somebody_else_is_this),
+	    cmocka_unit_test(a_write_for_somebody_else_is_this),
+	    cmocka_unit_test(its_answer_is_this),
+	    cmocka_unit_test(a_listing_with_attributes_is_this),
+	    cmocka_unit_test(watching_is_asked_for_like_this),
+	    cmocka_unit_test(changes_are_this),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
