@@ -779,6 +779,8 @@ struct lh_caller {
 /* Permissions were checked already (by the kernel over a mount that checks them): nothing is refused for want of them.
  */
 #define LH_CALLER_CHECKED 1u
+/* In process: as lh_fs_set_nowait, for this thread's calls: -EWOULDBLOCK instead of waiting for others' leases (L9). */
+#define LH_CALLER_NOWAIT 2u
 /* NULL: the session itself again. Does not block. -EINVAL: size. */
 LH_API int lh_thread_caller(struct lh_caller *caller);
 /* From now on uid, gid, groups and LH_CALLER_CHECKED of callers count in this session. Root and the owner of the

@@ -10,8 +10,9 @@ int lh_thread_caller(struct lh_caller *caller)
 	if (caller && caller->size < sizeof(*caller))
 		return fail(-EINVAL, "lh_thread_caller: size says %u bytes, at least %zu are needed (set it to sizeof)",
 			    caller->size, sizeof(*caller));
-	if (caller && caller->flags & ~LH_CALLER_CHECKED)
-		return fail(-EINVAL, "lh_thread_caller: flags %#x: only LH_CALLER_CHECKED", caller->flags);
+	if (caller && caller->flags & ~(LH_CALLER_CHECKED | LH_CALLER_NOWAIT))
+		return fail(-EINVAL, "lh_thread_caller: flags %#x: only LH_CALLER_CHECKED and LH_CALLER_NOWAIT",
+			    caller->flags);
 	if (caller && caller->group_count && !caller->groups)
 		return fail(-EINVAL, "lh_thread_caller: %u groups, and groups is NULL", caller->group_count);
 	thread_caller = caller;

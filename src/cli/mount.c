@@ -20,6 +20,8 @@
 
 enum { OPT_THREADS = 256 };
 
+#define SPIN_NS 50000u /* as direct access */
+
 static const struct cli_option options[] = {
     {'o', "options", "LIST", "with commas, as mount(8) has them: see docs/mount.md"},
     {'f', "foreground", NULL, "stay in front; the mount ends with the command"},
@@ -35,8 +37,8 @@ static const struct cli_verb verb = {
 	"Mounts the filesystem of a pool or a server on DIR for all programs. A pool is served to direct users as "
 	"well.\n"
 	"Options of -o: ro, allow_other, no_allow_other, hard, soft (default), cache=auto|none, attr_timeout=TIME,\n"
-	"entry_timeout=TIME, negative_timeout=TIME, fsname=NAME, listen=ADDRESS, threads=NUMBER, deadline=TIME, and\n"
-	"the kernel's: nosuid, nodev, noexec, noatime, ... Unmount with `leasehold umount DIR` or umount(8).\n",
+	"entry_timeout=TIME, negative_timeout=TIME, fsname=NAME, listen=ADDRESS, threads=NUMBER, spin=TIME, deadline=TIME,\n"
+	"and the kernel's: nosuid, nodev, noexec, noatime, ... Unmount with `leasehold umount DIR` or umount(8).\n",
     .example = "leasehold mount /dev/shm/a.pool /mnt\n"
 	       "leasehold mount -o ro,hard unix:/run/lh.sock /mnt\n"
 	       "leasehold umount /mnt\n",
@@ -104,6 +106,8 @@ static bool with_value(struct request *r, const char *name, const char *value)
 		o->negative_s = seconds(value, name);
 	else if (strcmp(name, "threads") == 0)
 		o->threads = (unsigned)cli_number(value, name, 4096);
+	else if (strcmp(name, "spin") == 0)
+		o->spin_ns = cli_duration(value, name);
 	else if (strcmp(name, "deadline") == 0)
 		o->open.deadline_ns = cli_duration(value, name);
 	else if (strcmp(name, "cache") == 0 && strcmp(value, "auto") == 0)
@@ -266,7 +270,8 @@ static const char *pool_absolute(const char *where)
 
 int verb_mount(int argc, char **argv)
 {
-	struct request r = {.tell = -1, .opt = {.allow_other = -1, .attr_s = -1, .entry_s = -1, .negative_s = -1}};
+	struct request r = {.tell = -1,
+			    .opt = {.allow_other = -1, .attr_s = -1, .entry_s = -1, .negative_s = -1, .spin_ns = SPIN_NS}};
 	int status = CLI_OK, key;
 
 	r.kernel_out = open_memstream(&r.kernel, &r.kernel_size);

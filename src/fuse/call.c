@@ -154,6 +154,11 @@ static void call_waits(struct call *c, uint64_t token)
 	c->token = token;
 	atomic_store(&c->slot->interrupted, 0);
 	atomic_store(&c->slot->req, token);
+	/* On a server all do. In process not at first: who has to wait lets others serve meanwhile (call_again). */
+	if (c->m->remote)
+		loop_slow(c->m);
+	else
+		c->who->flags |= LH_CALLER_NOWAIT;
 }
 
 void call_begin_raw(struct call *c, struct mount *m, uint32_t uid, uint32_t gid, uint64_t ino, uint64_t unique)
@@ -212,6 +217,11 @@ bool call_interrupted(const struct call *c)
 
 bool call_again(struct call *c, int64_t err)
 {
+	if ((err == -EWOULDBLOCK || err == -EINTR) && (c->who->flags & LH_CALLER_NOWAIT)) {
+		c->who->flags &= ~LH_CALLER_NOWAIT;
+		loop_slow(c->m);
+		return true;
+	}
 	if (err == -ENOTCONN && c->m->sessions)
 		return session_lost(c);
 	if (err != -EINTR || atomic_load(&c->m->ending))

@@ -27,6 +27,7 @@ struct mount_options {
 	double attr_s, entry_s, negative_s; /* below 0: what the cache's rule gives */
 	enum mount_cache cache;
 	unsigned threads; /* 0: by itself */
+	uint64_t spin_ns; /* how long a thread waits for the next request without sleeping; 0: not at all */
 	struct lh_open_options open;
 };
 

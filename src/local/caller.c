@@ -25,7 +25,8 @@ static void identity(struct fs_cred *cred, const struct lh_caller *caller)
 
 const struct fs_caller *local_who_else(const struct lh_fs *fs, struct lh_caller *caller)
 {
-	bool nowait = atomic_load_explicit(&fs->nowait, memory_order_relaxed);
+	bool nowait =
+	    atomic_load_explicit(&fs->nowait, memory_order_relaxed) || (caller->flags & LH_CALLER_NOWAIT) != 0;
 	struct room *room = (struct room *)caller->library;
 
 	static_assert(sizeof(*room) <= sizeof(caller->library), "grow lh_caller.library");
