@@ -23,6 +23,17 @@ static_assert((int)FS_CHANGE_DATA == LH_CHANGE_DATA && (int)FS_CHANGE_ATTR == LH
 		  (int)FS_CHANGE_ENTRY == LH_CHANGE_ENTRY && (int)FS_CHANGE_ALL == LH_CHANGE_ALL,
 	      "the wire's numbers");
 
+/* A reference, unless the last one is gone already: the feed calls until the session, which is being freed, has left it.
+ */
+static bool try_get(struct session *s)
+{
+	unsigned refs = atomic_load(&s->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&s->refs, &refs, refs + 1))
+		;
+	return refs != 0;
+}
+
 /* To the loop; once, until it has looked. Any locks may be held. */
 static void enqueue(struct session *s)
 {
@@ -30,9 +41,8 @@ static void enqueue(struct session *s)
 	bool added = false;
 
 	lock_take(&server->watch_lock);
-	if (!s->watch_queued && !server->watch_closed) {
+	if (!s->watch_queued && !server->watch_closed && try_get(s)) {
 		s->watch_queued = added = true;
-		session_get(s);
 		s->watch_next = server->watch_queue;
 		server->watch_queue = s;
 		atomic_store(&server->watch_waiting, true);
