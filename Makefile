@@ -23,7 +23,8 @@ deps:
 	@scripts/install-deps
 
 $(BUILD)/build.ninja: | deps
-	@meson setup $(BUILD) >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; exit 1; }
+	@fio=$$(scripts/fio-source --quiet $(BUILD)/fio-source) || fio=; \
+	meson setup $(BUILD) -Dfio_source="$$fio" >$(BUILD)-setup.log 2>&1 || { cat $(BUILD)-setup.log; exit 1; }
 	@mv $(BUILD)-setup.log $(BUILD)/setup.log
 
 build: deps $(BUILD)/build.ninja

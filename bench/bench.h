@@ -36,10 +36,10 @@ struct row {
 };
 
 extern const struct row direct_rows[], local_rows[], lease_rows[], remote_rows[], stream_rows[], ledger_rows[],
-    ttl_rows[], meta_rows[], space_rows[], growth_rows[], fault_rows[], mount_rows[], job_rows[];
+    ttl_rows[], meta_rows[], space_rows[], growth_rows[], fault_rows[], mount_rows[], job_rows[], fio_rows[];
 extern const unsigned direct_row_count, local_row_count, lease_row_count, remote_row_count, stream_row_count,
     ledger_row_count, ttl_row_count, meta_row_count, space_row_count, growth_row_count, fault_row_count,
-    mount_row_count, job_row_count;
+    mount_row_count, job_row_count, fio_row_count;
 
 /* After the last row: stops processes, removes files. */
 void direct_finish(void);
@@ -52,6 +52,7 @@ void space_finish(void);
 void growth_finish(void);
 void job_finish(void);
 void mount_finish(void);
+void fio_finish(void);
 
 /* Sorts v; the p-quantile (0 to 1). */
 double quantile(double *v, unsigned count, double p);

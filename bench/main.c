@@ -212,7 +212,7 @@ static unsigned collect(const struct row **rows, char *const *patterns, unsigned
 		      {remote_rows, remote_row_count}, {stream_rows, stream_row_count}, {ledger_rows, ledger_row_count},
 		      {ttl_rows, ttl_row_count},       {meta_rows, meta_row_count},     {space_rows, space_row_count},
 		      {growth_rows, growth_row_count}, {fault_rows, fault_row_count},   {mount_rows, mount_row_count},
-		      {job_rows, job_row_count}};
+		      {job_rows, job_row_count},       {fio_rows, fio_row_count}};
 	unsigned n = 0;
 
 	for (unsigned g = 0; g < ARRAY_LEN(groups); g++) {
@@ -236,6 +236,7 @@ static void finish(void)
 	growth_finish();
 	job_finish();
 	mount_finish();
+	fio_finish();
 	loop_finish();
 	if (tmp_path[0] && rmdir(tmp_path))
 		fprintf(stderr, "leasehold-bench: cannot remove %s: %s\n", tmp_path, strerror(errno));

@@ -486,7 +486,7 @@ static void finished(struct thread_data *td, struct io_u *io_u, ssize_t result)
 	io_u->resid = result >= 0 && (size_t)result < io_u->xfer_buflen ? io_u->xfer_buflen - (size_t)result : 0;
 	if (result < 0) {
 		io_u_log_error(td, io_u);
-		failed(td, (int)result, ddir_rw(io_u->ddir) ? "transfer" : "sync", path_of(io_u->file));
+		failed(td, (int)result, io_ddir_name(io_u->ddir), path_of(io_u->file));
 	}
 }
 
@@ -548,7 +548,7 @@ static enum fio_q_status engine_queue(struct thread_data *td, struct io_u *io_u)
 	ssize_t n;
 
 	fio_ro_check(td, io_u);
-	if (!ddir_rw(io_u->ddir)) {
+	if (io_u->ddir != DDIR_READ && io_u->ddir != DDIR_WRITE) {
 		n = other(p, io_u);
 		finished(td, io_u, n < 0 ? n : (ssize_t)io_u->xfer_buflen);
 		return FIO_Q_COMPLETED;
