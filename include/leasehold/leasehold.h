@@ -406,8 +406,9 @@ LH_API int lh_lease_release(struct lh_lease *lease);
 LH_API ssize_t lh_lease_read(struct lh_lease *lease, void *buf, size_t len, uint64_t off);
 /* The bytes are in the pool when it returns; durable after lh_lease_commit. The size of the file grows at commit. */
 LH_API ssize_t lh_lease_write(struct lh_lease *lease, const void *buf, size_t len, uint64_t off);
-/* L28: what this file wrote directly in the range is durable on return, size and mtime updated. -EIO when the server
- * restarted since the write: the text has the first range that may be lost, lh_file_lost all. */
+/* L28: what this file wrote directly in the range is durable on return, size and mtime updated; the file never grows
+ * beyond what was written so, and where nothing was written nothing happens to it. -EIO when the server restarted since
+ * the write: the text has the first range that may be lost, lh_file_lost all. */
 LH_API int lh_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len);
 
 struct lh_lease_state {
@@ -530,7 +531,8 @@ LH_API int lh_pin_get(struct lh_file *file, uint64_t off, uint64_t len, const st
 		      const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
 /* Bytes that were detached are got anew and attached: 0 when all of the range is. -ENODATA: READ beyond the end. */
 LH_API int lh_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len);
-/* As lh_lease_commit. */
+/* As lh_lease_commit, but all of the range counts as written, as nobody sees what a device writes: the file grows to its
+ * end. */
 LH_API int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len);
 struct lh_pin_state {
 	uint32_t size;
@@ -558,7 +560,9 @@ LH_API int lh_pin_release(struct lh_pin *pin);
  *installs one later must call the previous one. Threads that use mappings must not block SIGSEGV. After fork() the
  *child has no mappings. System calls given such pointers return EFAULT where pages are not there: lh_map_touch first,
  *and try again. As buffers of the read and write calls of this library they are fine; as other arguments of it they are
- *not. -ENOMEM no address space, -ENFILE too many mappings.
+ *not. Never give one to a device or to direct I/O (O_DIRECT, io_uring, vmsplice, ibv_reg_mr): the kernel then keeps
+ *the page beyond a revocation, and reads or writes what belongs to somebody else by now. For that there are lh_pin_get,
+ *lh_uring_* and lh_verbs_*. -ENOMEM no address space, -ENFILE too many mappings.
  */
 LH_API int lh_map(struct lh_file *file, uint64_t off, uint64_t len, int prot, void **out);
 /* All of a mapping. No thread may use it any more. */

@@ -149,6 +149,15 @@ static ssize_t piece(struct lh_lease *lease, char *buf, size_t len, uint64_t off
 	return piece_by_call(lease, buf, len, off, dir);
 }
 
+/* L30: before the write returns, so that a commit that follows finds it. */
+static void written(struct lh_file *file, uint64_t end)
+{
+	unsigned long long seen = atomic_load_explicit(&file->written_end, memory_order_relaxed);
+
+	while (seen < end && !atomic_compare_exchange_weak(&file->written_end, &seen, end))
+		;
+}
+
 static ssize_t direct(struct lh_lease *lease, char *buf, size_t len, uint64_t off, enum fabric_dir dir)
 {
 	uint64_t end;
@@ -171,6 +180,8 @@ static ssize_t direct(struct lh_lease *lease, char *buf, size_t len, uint64_t of
 			break;
 		done += (size_t)n;
 	}
+	if (dir == FABRIC_OP_WRITE && done > 0)
+		written(lease->head.file, off + done);
 	return (ssize_t)done;
 }
 

@@ -10,7 +10,7 @@
 
 int local_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mode, struct lh_file **out)
 {
-	struct lh_file *file = malloc(sizeof(*file));
+	struct lh_file *file = calloc(1, sizeof(*file));
 	struct fs_attr attr;
 	int err;
 

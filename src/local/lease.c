@@ -227,14 +227,22 @@ int lease_fault(struct lh_lease *lease, uint64_t off)
 
 int local_lease_commit(struct lh_lease *lease, uint64_t off, uint64_t len)
 {
+	struct lh_file *file = lease->head.file;
+	struct fs_attr attr;
 	uint64_t end;
+	int err;
 
 	if (lease->mode != LEASE_WRITE)
 		return fail(-EBADF, "commit: this is a READ lease");
 	if (add_overflows(off, len, &end) || !range_covers(lease->range, (struct range){off, end}))
 		return fail(-ERANGE, "commit: %llu bytes at %llu are not inside the lease", (unsigned long long)len,
 			    (unsigned long long)off);
-	return fs_commit(lease->head.file->handle, local_who(lease->fs), off, len);
+	/* As on a client: what nobody wrote does not make the file longer. */
+	err = fs_fstat(file->handle, &attr);
+	if (err)
+		return err;
+	end = min_u64(end, max_u64(attr.size, atomic_load(&file->written_end)));
+	return end <= off ? 0 : fs_commit(file->handle, local_who(lease->fs), off, end - off);
 }
 
 /* Whether every byte of the range has its span. Caller holds the lease's lock. */

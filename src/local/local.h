@@ -107,6 +107,7 @@ struct lh_file {
 	struct fs_handle *handle;
 	uint64_t number;
 	bool append;
+	atomic_ullong written_end; /* of what was written directly: a commit makes the file no longer than that */
 	struct lease_list leases; /* under table */
 	struct device_pins pins;  /* under table */
 };

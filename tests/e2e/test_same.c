@@ -647,6 +647,17 @@ static void direct(struct paper *p)
 	fprintf(p->out, "  revocations %llu\n", (unsigned long long)s.revocations);
 	SAY(lh_lease_release(w));
 	SAY(lh_lease_release(r));
+	/* L30: a commit grows the file to where direct writes end, whatever its range. */
+	SAY(lh_lease_get(f, 0, 512 << 10, &o, &w));
+	SAY(lh_lease_commit(w, 0, 512 << 10));
+	SAY(lh_file_seek(f, 0, SEEK_HOLE));
+	SAY(lh_lease_write(w, "tail", 4, 300 << 10));
+	SAY(lh_lease_commit(w, (300 << 10) + 4, 4096));
+	SAY(lh_file_seek(f, 0, SEEK_HOLE));
+	SAY(lh_lease_commit(w, 0, 512 << 10));
+	SAY(n = lh_file_read(f, buf, sizeof(buf), 0));
+	say_bytes(p, "read", buf, n > 0 ? (size_t)n : 0);
+	SAY(lh_lease_release(w));
 	SAY(lh_file_close(f));
 }
 

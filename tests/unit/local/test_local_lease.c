@@ -244,6 +244,32 @@ static void writing_past_the_end_grows_the_file_at_commit(void **state)
 	ok(lh_fs_close(fs));
 }
 
+/* L30: the range of a commit may be all of the lease; the file ends where the last direct write did. */
+static void a_commit_beyond_what_was_written_does_not_grow(void **state)
+{
+	struct lh_stat st = {.size_of = sizeof(st)};
+	struct lh_fs *fs = mem_open(0);
+	struct lh_file *f = file_make(fs, "/f");
+	uint8_t buf[100];
+	struct lh_lease *w;
+
+	w = lease_get(f, 0, FILE_BYTES, LH_LEASE_WRITE);
+	ok(lh_lease_commit(w, 0, FILE_BYTES));
+	ok(lh_file_stat(f, &st));
+	assert_int_equal(st.size, 0);
+	fill(buf, sizeof(buf), 5000, 4);
+	assert_int_equal(lh_lease_write(w, buf, sizeof(buf), 5000), sizeof(buf));
+	ok(lh_lease_commit(w, 5100, FILE_BYTES - 5100));
+	ok(lh_file_stat(f, &st));
+	assert_int_equal(st.size, 0);
+	ok(lh_lease_commit(w, 0, FILE_BYTES));
+	ok(lh_file_stat(f, &st));
+	assert_int_equal(st.size, 5100);
+	ok(lh_lease_release(w));
+	ok(lh_file_close(f));
+	ok(lh_fs_close(fs));
+}
+
 static void next_event(struct lh_fs *fs, struct lh_event *e)
 {
 	struct pollfd p = {.fd = lh_event_fd(fs), .events = POLLIN};
@@ -537,6 +563,7 @@ int main(void)
 	    cmocka_unit_test(truncate_and_punch_by_others_look_as_they_do_to_pread),
 	    cmocka_unit_test(own_changes_replace_the_pins_without_notice),
 	    cmocka_unit_test(writing_past_the_end_grows_the_file_at_commit),
+	    cmocka_unit_test(a_commit_beyond_what_was_written_does_not_grow),
 	    cmocka_unit_test(a_manual_lease_is_told_and_released_by_its_holder),
 	    cmocka_unit_test(a_manual_lease_that_is_not_released_is_forced_and_its_keys_are_dead),
 	    cmocka_unit_test(a_lease_with_deadline_zero_goes_at_once_and_heals),
