@@ -223,7 +223,7 @@ bool call_again(struct call *c, int64_t err)
 		return true;
 	}
 	if (err == -ENOTCONN && c->m->sessions)
-		return session_lost(c);
+		return mount_session_lost(c);
 	if (err != -EINTR || atomic_load(&c->m->ending))
 		return false;
 	return !call_interrupted(c);
@@ -239,6 +239,10 @@ int call_errno(const struct call *c, int64_t err)
 {
 	if (err >= 0)
 		return 0;
+	if (err == -ESTALE)
+		mount_watch_stale(c);
+	else
+		mount_watch_failed(c);
 	/* What a program on a mount knows what to do with. */
 	if (err == -ENOTCONN || err == -EPROTO || err == -EUCLEAN || err == -EBADMSG)
 		return EIO;

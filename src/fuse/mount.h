@@ -25,6 +25,7 @@
 #define MOUNT_WRITE_MAX    (1u << 20) /* bytes of one request */
 #define MOUNT_ATTR_ADDRESS "system.leasehold.address"
 #define MOUNT_ATTR_PID     "system.leasehold.pid"
+#define MOUNT_ATTR_UUID    "system.leasehold.uuid"
 #define MOUNT_TOLD_SLOTS   65536u /* inodes whose last state is remembered */
 #define MOUNT_HANDLE_LISTS 16u
 
@@ -164,7 +165,7 @@ void sessions_stop(struct mount *m);
 /* When nothing is open any more. */
 void sessions_free(struct mount *m);
 /* A call had -ENOTCONN. True: there is a new session, c->fs: make it again. */
-bool session_lost(struct call *c);
+bool mount_session_lost(struct call *c);
 /* What of the handle belongs to the session of the call: as it was opened, or with or without O_APPEND. */
 int session_file(struct call *c, struct handle *h, bool append, struct lh_file **out);
 /* The handle's directory is of the session of the call; a new one goes on behind the cookie. Caller holds its lock. */
@@ -204,6 +205,8 @@ int mount_watch_before_open(struct call *c, int flags);
 int mount_watch_after_open(struct call *c, int flags);
 /* Before a request is answered by ESTALE: the kernel tries again, by name, and must not hear it a second time. */
 void mount_watch_stale(const struct call *c);
+/* By another error: there is no second try. */
+void mount_watch_failed(const struct call *c);
 /* What the kernel has of its content is good. attr_old: what it has of its attributes may not be. With a watch. */
 bool mount_watch_trusts(struct mount *m, uint64_t ino, bool *attr_old);
 /* Events were lost since the start: only what was opened since then is good. */

@@ -123,7 +123,7 @@ static void *reconnect(void *arg)
 	return NULL;
 }
 
-bool session_lost(struct call *c)
+bool mount_session_lost(struct call *c)
 {
 	struct mount *m = c->m;
 	struct sessions *s = m->sessions;

@@ -30,8 +30,10 @@
 #define KEPT_S           60.0 /* names and attributes, with a watch */
 #define NOTIFY_INC_EPOCH 8    /* FUSE_NOTIFY_INC_EPOCH, Linux 6.16: all names are to be looked up again */
 #define TOLD_STALE       4096u
-/* The second try of an open comes within that, or another open of the thread is let in without a look at names. */
-#define STALE_AGAIN_NS (200 * NS_PER_MS)
+/* The second try of an open comes within that, or the program sees the error. */
+#define STALE_AGAIN_NS (5 * NS_PER_SEC)
+/* From when an open looks its names up until its request is here. */
+#define OPEN_TAKES_NS (1 * NS_PER_SEC)
 
 struct written {
 	RB_ENTRY(written) entry;
@@ -46,8 +48,9 @@ struct stale {
 
 struct watch {
 	struct mount *m;
-	atomic_bool live; /* the kernel can be told */
-	atomic_bool lost; /* events were, ever */
+	atomic_bool live;       /* the kernel can be told */
+	atomic_bool lost;       /* events were, ever */
+	atomic_ullong named_ns; /* when the kernel was told of a name last; 0: never */
 
 	struct lock lock;
 	struct written_tree written; /* others hold WRITE leases on them */
@@ -158,6 +161,7 @@ static void drop_all(struct watch *w)
 		drop_top(w);
 	drop_inode(w, 1, true);
 	drop_open_files(w);
+	atomic_store(&w->named_ns, clock_now_ns());
 }
 
 static void changed(void *ctx, const struct lh_change *c)
@@ -181,6 +185,7 @@ static void changed(void *ctx, const struct lh_change *c)
 		/* Thrown away, not only expired: a look-up that is under way would make it good again. */
 		(void)fuse_lowlevel_notify_inval_entry(w->m->se, c->ino, c->name, strlen(c->name));
 		drop_inode(w, c->ino, false);
+		atomic_store(&w->named_ns, clock_now_ns());
 		break;
 	case LH_CHANGE_ALL:
 		written_clear(w, c->writers);
@@ -223,6 +228,21 @@ void mount_watch_stale(const struct call *c)
 	lock_drop(&w->lock);
 }
 
+void mount_watch_failed(const struct call *c)
+{
+	struct watch *w = c->m->watch;
+	pid_t thread = fuse_req_ctx(c->req)->pid;
+	struct stale *s;
+
+	if (!w)
+		return;
+	s = &w->stale[(unsigned)thread % TOLD_STALE];
+	lock_take(&w->lock);
+	if (s->thread == thread)
+		s->until_ns = 0;
+	lock_drop(&w->lock);
+}
+
 /* True: the thread can be told ESTALE; false: this is its second try. */
 static bool may_tell_stale(struct call *c)
 {
@@ -241,10 +261,17 @@ static bool may_tell_stale(struct call *c)
 	return may;
 }
 
-/* The name that led to the inode of the call may mean something else by now: -ESTALE. */
+/*
+ * The name that led to the inode of the call may mean something else by now: -ESTALE. Also when the kernel was told a
+ * moment ago: it may have looked the name up just before.
+ */
 static int check_names(struct call *c)
 {
-	if (!(lh_fs_watch_behind(c->fs, c->who->at[0]) & LH_BEHIND_NAMES))
+	/* In this order: what is not pending any more has been noted. */
+	bool pending = lh_fs_watch_behind(c->fs, c->who->at[0]) & LH_BEHIND_NAMES;
+	uint64_t named = atomic_load(&c->m->watch->named_ns);
+
+	if (!pending && (!named || clock_now_ns() - named > OPEN_TAKES_NS))
 		return 0;
 	return may_tell_stale(c) ? -ESTALE : 0;
 }
