@@ -84,6 +84,19 @@ static pid_t command(char *const args[])
 	return pid;
 }
 
+static bool is_mounted(const char *dir)
+{
+	FILE *f = fopen("/proc/self/mounts", "r");
+	char line[1024];
+	bool found = false;
+
+	while (f && fgets(line, sizeof(line), f))
+		found |= strstr(line, dir) != NULL;
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static void unmount_all(void)
 {
 	for (unsigned k = 0; k < MOUNTS; k++) {
@@ -108,24 +121,15 @@ static void guard_start(void)
 		setsid();
 		while (read(ends[0], &c, 1) < 0 && errno == EINTR)
 			;
+		for (unsigned k = 0; k < MOUNTS; k++) {
+			if (!is_mounted(mounted[k]))
+				mounted[k][0] = '\0';
+		}
 		unmount_all();
 		_exit(0);
 	}
 	close(ends[0]);
 	fcntl(ends[1], F_SETFD, FD_CLOEXEC);
-}
-
-static bool is_mounted(const char *dir)
-{
-	FILE *f = fopen("/proc/self/mounts", "r");
-	char line[1024];
-	bool found = false;
-
-	while (f && fgets(line, sizeof(line), f))
-		found |= strstr(line, dir) != NULL;
-	if (f)
-		fclose(f);
-	return found;
 }
 
 static bool wait_for(bool (*is)(const char *), const char *what, pid_t pid)
@@ -198,6 +202,8 @@ static int end(void)
 	bad |= lh_fs_close(direct);
 	for (unsigned k = 0; k < mounts; k++) {
 		char *args[] = {"fusermount3", "-u", "--", mounted[k], NULL};
+
+		kill(mounter[k], SIGCONT);
 
 		if (waitpid(command(args), &status, 0) < 0 || status) {
 			bad = 1;
@@ -702,13 +708,75 @@ static void leases_that_write_are_seen(void **state)
 	assert_true(first > 1);
 }
 
+/* --- events that are lost ------------------------------------------------------------------------------------------
+ */
+
+#define KEPT 100u
+
+static const char *kept_name(unsigned k)
+{
+	static char names[4][32];
+	static unsigned next;
+	char *p = names[next++ % 4];
+
+	snprintf(p, sizeof(names[0]), "/k/%u", k);
+	return p;
+}
+
+/* The daemon hears nothing for a while, and there is more than is kept for it: it asks for everything again. */
+static void what_was_not_told_is_asked_for(void **state)
+{
+	char name[2][32];
+
+	if (!server) {
+		print_message("skipped: in this process nothing is lost\n");
+		return;
+	}
+	ok(lh_path_mkdir(direct, "/k", 0755));
+	for (now_round = 0; now_round < 4; now_round++) {
+		unsigned base_n = now_round * 10 * KEPT;
+
+		for (unsigned k = 0; k < KEPT; k++) {
+			direct_put(kept_name(k), base_n + k);
+			mount_expect(0, kept_name(k), base_n + k);
+		}
+		kill(mounter[0], SIGSTOP);
+		for (unsigned k = 0; k < 6000; k++) {
+			snprintf(name[0], sizeof(name[0]), "/many%u", k);
+			snprintf(name[1], sizeof(name[1]), "/many%u", k - 1);
+			ok(k ? lh_path_rename(direct, name[1], name[0], 0) : lh_path_mkdir(direct, name[0], 0755));
+		}
+		ok(lh_path_rmdir(direct, "/many5999"));
+		for (unsigned k = 0; k < KEPT; k++) {
+			unsigned n = base_n + KEPT + k;
+			struct lh_file *f;
+
+			if (k % 2) {
+				direct_put("/k/new", n);
+				ok(lh_path_rename(direct, "/k/new", kept_name(k), 0));
+				continue;
+			}
+			f = direct_open(kept_name(k), O_RDWR);
+			assert_int_equal(lh_file_write(f, &n, sizeof(n), 0), sizeof(n));
+			ok(lh_file_close(f));
+		}
+		kill(mounter[0], SIGCONT);
+		for (unsigned k = 0; k < KEPT; k++)
+			mount_expect(0, kept_name(k), base_n + KEPT + k);
+		/* And goes on as before. */
+		direct_put(kept_name(0), 7);
+		mount_expect(0, kept_name(0), 7);
+		ok(lh_path_chmod(direct, kept_name(1), 0600 | now_round));
+		soon((stat_of(on(0, kept_name(1))).st_mode & 07777) == (0600 | now_round));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(what_is_closed_is_what_is_opened),
-	    cmocka_unit_test(names_mean_what_they_mean_now),
-	    cmocka_unit_test(what_nobody_opens_anew_is_right_soon),
-	    cmocka_unit_test(leases_that_write_are_seen),
+	    cmocka_unit_test(what_is_closed_is_what_is_opened),     cmocka_unit_test(names_mean_what_they_mean_now),
+	    cmocka_unit_test(what_nobody_opens_anew_is_right_soon), cmocka_unit_test(leases_that_write_are_seen),
+	    cmocka_unit_test(what_was_not_told_is_asked_for),
 	};
 	const char *given = getenv("LH_SEED");
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
