@@ -83,6 +83,8 @@ void super_encode(const struct super *s, uint32_t copy, struct m_super *m);
 void super_block_encode(const struct super *s, uint32_t copy, void *block);
 /* A whole block; pool_blocks: how many there really are. */
 const char *super_decode(const void *block, uint32_t copy, uint64_t pool_blocks, struct super *out);
+/* 2.2a: what must be the same in both. */
+bool super_is_copy(const struct super *copy, const struct super *of);
 /* Whether the bytes begin as a superblock does: to tell damage from something else. */
 bool super_magic(const void *block);
 /* Rules that mean "made by a newer program" (2.1c, 2.1d) and not damage. */

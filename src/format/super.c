@@ -69,6 +69,12 @@ static const char *super_size(const void *block, uint64_t pool_blocks, struct su
 	return out->blocks <= pool_blocks ? NULL : "2.1f pool shorter than its superblock says (truncated?)";
 }
 
+bool super_is_copy(const struct super *copy, const struct super *of)
+{
+	return memcmp(copy->uuid, of->uuid, sizeof(copy->uuid)) == 0 && copy->blocks == of->blocks &&
+	       copy->created_ns == of->created_ns && copy->compat == of->compat && copy->ro_compat == of->ro_compat;
+}
+
 const char *super_decode(const void *block, uint32_t copy, uint64_t pool_blocks, struct super *out)
 {
 	struct super s = {0};

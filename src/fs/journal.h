@@ -51,6 +51,9 @@ struct jtxn {
 void jtxn_init(struct jtxn *t);
 void jtxn_fini(struct jtxn *t);
 void jtxn_inode(struct jtxn *t, const struct inode_attr *a);
+/* And back, of an inode's item. */
+struct item;
+struct inode_attr inode_attr_of_item(const struct item *it);
 void jtxn_forget(struct jtxn *t, uint64_t ino);
 void jtxn_symlink(struct jtxn *t, uint64_t ino, const char *target, uint32_t len);
 void jtxn_dirent(struct jtxn *t, uint64_t dir, uint64_t cookie, uint64_t ino, uint8_t type, const char *name,

@@ -65,6 +65,24 @@ static void txn_add(struct jtxn *t, const struct item *it)
 	t->items++;
 }
 
+struct inode_attr inode_attr_of_item(const struct item *it)
+{
+	return (struct inode_attr){
+	    .ino = it->ino,
+	    .size = it->inode.size,
+	    .rdev = it->inode.rdev,
+	    .mode = it->inode.mode,
+	    .uid = it->inode.uid,
+	    .gid = it->inode.gid,
+	    .flags = it->inode.flags,
+	    .tree = it->inode.tree,
+	    .atime_ns = it->inode.atime_ns,
+	    .mtime_ns = it->inode.mtime_ns,
+	    .ctime_ns = it->inode.ctime_ns,
+	    .btime_ns = it->inode.btime_ns,
+	};
+}
+
 void jtxn_inode(struct jtxn *t, const struct inode_attr *a)
 {
 	struct item it = {.type = ITEM_INODE, .ino = a->ino};

@@ -19,24 +19,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/grow.h"
 
 #define MOVE_BLOCKS 4096u /* 16 MiB a record: bounds the time under the lock */
-
-static int grow(void *array, uint64_t count, uint64_t *room, size_t size)
-{
-	void **p = array;
-	uint64_t want = *room < 16 ? 16 : *room * 2;
-	void *bigger;
-
-	if (count < *room)
-		return 0;
-	bigger = reallocarray(*p, want, size);
-	if (!bigger)
-		return -ENOMEM;
-	*p = bigger;
-	*room = want;
-	return 0;
-}
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */
 

@@ -20,20 +20,7 @@ struct replay {
 
 static const char *replay_inode(const struct replay *r, const struct item *it)
 {
-	const struct inode_attr a = {
-	    .ino = it->ino,
-	    .size = it->inode.size,
-	    .rdev = it->inode.rdev,
-	    .mode = it->inode.mode,
-	    .uid = it->inode.uid,
-	    .gid = it->inode.gid,
-	    .flags = it->inode.flags,
-	    .tree = it->inode.tree,
-	    .atime_ns = it->inode.atime_ns,
-	    .mtime_ns = it->inode.mtime_ns,
-	    .ctime_ns = it->inode.ctime_ns,
-	    .btime_ns = it->inode.btime_ns,
-	};
+	const struct inode_attr a = inode_attr_of_item(it);
 
 	return r->apply->inode(r->ctx, &a);
 }

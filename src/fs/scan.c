@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/grow.h"
 #include "base/log.h"
 
 /* Leaves the sentence for people: rule, place, what to do. */
@@ -44,22 +45,6 @@ static const void *block_at(const struct scan *s, uint64_t block, uint64_t block
 	return pool_at(s->pool, block << LH_BLOCK_SHIFT, blocks << LH_BLOCK_SHIFT);
 }
 
-static int grow(void *array, uint64_t count, uint64_t *room, size_t size)
-{
-	void **p = array;
-	uint64_t want = *room < 16 ? 16 : *room * 2;
-	void *bigger;
-
-	if (count < *room)
-		return 0;
-	bigger = reallocarray(*p, want, size);
-	if (bigger == NULL)
-		return -ENOMEM;
-	*p = bigger;
-	*room = want;
-	return 0;
-}
-
 /* --- superblock, root word, checkpoint header ------------------------------------------------------------------------
  */
 
@@ -87,9 +72,7 @@ static void copy_check(struct scan *s)
 
 	if (block_probe(s, s->super.blocks - 1, 1) == 0)
 		rule = super_decode(bytes, 1, s->super.blocks, &copy);
-	if (rule == NULL && (memcmp(copy.uuid, s->super.uuid, sizeof(copy.uuid)) != 0 ||
-			     copy.blocks != s->super.blocks || copy.created_ns != s->super.created_ns ||
-			     copy.compat != s->super.compat || copy.ro_compat != s->super.ro_compat))
+	if (rule == NULL && !super_is_copy(&copy, &s->super))
 		rule = "2.2a copy of the superblock differs";
 	s->copy_bad = rule != NULL;
 	if (rule != NULL && s->ops->copy_damaged != NULL)

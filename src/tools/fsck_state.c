@@ -252,18 +252,7 @@ static void attributes(struct fsck_state *s, const struct item *it, const struct
 	if (i->there && ((i->attr.mode ^ it->inode.mode) & S_IFMT) != 0)
 		early(s, "4.4a the type of an inode changes", it->ino, at);
 	i->there = true;
-	i->attr = (struct inode_attr){.ino = it->ino,
-				      .size = it->inode.size,
-				      .rdev = it->inode.rdev,
-				      .mode = it->inode.mode,
-				      .uid = it->inode.uid,
-				      .gid = it->inode.gid,
-				      .flags = it->inode.flags,
-				      .tree = it->inode.tree,
-				      .atime_ns = it->inode.atime_ns,
-				      .mtime_ns = it->inode.mtime_ns,
-				      .ctime_ns = it->inode.ctime_ns,
-				      .btime_ns = it->inode.btime_ns};
+	i->attr = inode_attr_of_item(it);
 }
 
 static void target(struct fsck_state *s, const struct item *it, const struct scan_at *at)

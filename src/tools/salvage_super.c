@@ -137,9 +137,7 @@ static void copy_look(struct salvage *s)
 		return; /* 2.1f was told */
 	}
 	rule = super_decode(salvage_block(s, at.block, 1), 1, s->super.blocks, &copy);
-	if (rule == NULL && (memcmp(copy.uuid, s->super.uuid, sizeof(copy.uuid)) != 0 ||
-			     copy.blocks != s->super.blocks || copy.created_ns != s->super.created_ns ||
-			     copy.compat != s->super.compat || copy.ro_compat != s->super.ro_compat))
+	if (rule == NULL && !super_is_copy(&copy, &s->super))
 		rule = "2.2a copy of the superblock differs";
 	s->copy_bad = rule != NULL;
 	if (rule != NULL && s->ops->copy_damaged != NULL)
