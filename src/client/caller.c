@@ -30,12 +30,12 @@ static int caller_take(struct lh_fs *fs, struct call *call, unsigned uses, const
 {
 	struct proto_as *as = &call->as;
 
-	if (uses & (USES_NAME | USES_TWO)) {
+	if (uses & (USES_NAME | USES_TWO))
 		as->at[0] = who->at[0];
-		as->umask = who->umask & 0777;
-	}
 	if (uses & USES_TWO)
 		as->at[1] = who->at[1];
+	if (uses & USES_MODE)
+		as->umask = who->umask & 0777;
 	if ((uses & USES_ATTR) && who->stat)
 		as->flags |= PROTO_AS_ATTR;
 	if (atomic_load_explicit(&fs->acts, memory_order_relaxed))

@@ -281,6 +281,7 @@ void client_stat_of(const struct proto_attr *a, struct lh_stat *out);
 #define USES_NAME 1u /* its path */
 #define USES_TWO  2u /* its two paths */
 #define USES_ATTR 4u /* it tells what the inode is like */
+#define USES_MODE 8u /* it makes something with a mode, which the umask comes off */
 int client_call_as(struct lh_fs *fs, struct call *call, unsigned type, unsigned flags, const union proto_body *body,
 		   unsigned uses);
 int client_do_as(struct lh_fs *fs, unsigned type, unsigned flags, const union proto_body *body, unsigned uses);

@@ -59,7 +59,7 @@ int client_file_open(struct lh_fs *fs, const char *path, int flags, uint32_t mod
 	if (!file)
 		return -ENOMEM;
 	call_init(&call);
-	err = client_call_as(fs, &call, PROTO_FILE_OPEN, client_flags(fs), &body, USES_NAME);
+	err = client_call_as(fs, &call, PROTO_FILE_OPEN, client_flags(fs), &body, USES_NAME | USES_MODE);
 	if (!err) {
 		client_tell(&call.reply.opened.attr);
 		file->handle = call.reply.opened.handle;

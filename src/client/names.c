@@ -52,7 +52,7 @@ int client_path_mkdir(struct lh_fs *fs, const char *path, uint32_t mode)
 {
 	union proto_body body = {.path_mode = {.mode = mode, .path = proto_str_of(path)}};
 
-	return client_do_as(fs, PROTO_PATH_MKDIR, client_flags(fs), &body, USES_NAME | USES_ATTR);
+	return client_do_as(fs, PROTO_PATH_MKDIR, client_flags(fs), &body, USES_NAME | USES_ATTR | USES_MODE);
 }
 
 int client_path_rmdir(struct lh_fs *fs, const char *path)
@@ -135,7 +135,7 @@ int client_path_mknod(struct lh_fs *fs, const char *path, uint32_t mode, uint64_
 {
 	union proto_body body = {.mknod = {.mode = mode, .rdev = rdev, .path = proto_str_of(path)}};
 
-	return client_do_as(fs, PROTO_PATH_MKNOD, client_flags(fs), &body, USES_NAME | USES_ATTR);
+	return client_do_as(fs, PROTO_PATH_MKNOD, client_flags(fs), &body, USES_NAME | USES_ATTR | USES_MODE);
 }
 
 /* --- extended attributes --- */

@@ -138,6 +138,37 @@ static void *names(void *arg)
 	return NULL;
 }
 
+/* The same as somebody else and from an inode on (P69): carried once, answered once. */
+static void *others(void *arg)
+{
+	struct world *w = arg;
+	struct lh_stat st = {.size_of = sizeof(st)};
+	struct lh_caller who = {
+	    .size = sizeof(who), .flags = LH_CALLER_CHECKED, .uid = 1234, .gid = 1235, .at = {1, 1}, .stat = &st};
+	struct lh_file *file = NULL;
+	char path[64], to[64];
+
+	NEED(w, "act", 0, lh_fs_act(w->fs));
+	NEED(w, "caller", 0, lh_thread_caller(&who));
+	for (uint64_t i = 0; !atomic_load(&w->stop); i++) {
+		snprintf(path, sizeof(path), "o%llu", (unsigned long long)i);
+		snprintf(to, sizeof(to), "p%llu", (unsigned long long)i);
+		NEED(w, "mkdir", 0, lh_path_mkdir(w->fs, path, 0755));
+		NEED(w, "owner", 1234, st.uid);
+		NEED(w, "rename", 0, lh_path_rename(w->fs, path, to, 0));
+		who.at[0] = st.ino;
+		NEED(w, "create", 0, lh_file_open(w->fs, "f", O_RDWR | O_CREAT | O_EXCL, 0644, &file));
+		NEED(w, "write", 4, lh_file_write(file, "mine", 4, 0));
+		NEED(w, "close", 0, lh_file_close(file));
+		NEED(w, "unlink", 0, lh_path_unlink(w->fs, "f"));
+		who.at[0] = 1;
+		NEED(w, "rmdir", 0, lh_path_rmdir(w->fs, to));
+		w->done[6]++;
+	}
+	NEED(w, "caller", 0, lh_thread_caller(NULL));
+	return NULL;
+}
+
 static void *appender(void *arg)
 {
 	struct world *w = arg;
@@ -242,11 +273,11 @@ static void appended_once(struct world *w)
 /* L16: a thousand cuts, at any byte, under all kinds of work. */
 static void a_thousand_cuts_are_not_noticed(void **state)
 {
-	void *(*const work[])(void *) = {reader, writer, names, appender, calls, mover};
+	void *(*const work[])(void *) = {reader, writer, names, appender, calls, mover, others};
 	struct lh_event e = {.size = sizeof(e)};
 	struct lh_lease *manual;
 	struct lh_file *file;
-	pthread_t threads[6];
+	pthread_t threads[7];
 	struct world w;
 	uint64_t until;
 
@@ -254,19 +285,19 @@ static void a_thousand_cuts_are_not_noticed(void **state)
 	file = rig_reopen(w.fs, "/manual", O_RDONLY);
 	manual = rig_lease(file, 0, FILE_LEN, LH_LEASE_READ | LH_LEASE_MANUAL);
 	atomic_store(&w.proxy.calm, false);
-	for (unsigned i = 0; i < 6; i++)
+	for (unsigned i = 0; i < 7; i++)
 		pthread_create(&threads[i], NULL, work[i], &w);
 	until = rig_now() + 60 * SECONDS;
 	while (atomic_load(&w.proxy.cuts) < CUTS && rig_now() < until && !atomic_load(&w.stop))
 		usleep(10000);
 	atomic_store(&w.stop, true);
 	atomic_store(&w.proxy.calm, true);
-	for (unsigned i = 0; i < 6; i++)
+	for (unsigned i = 0; i < 7; i++)
 		pthread_join(threads[i], NULL);
-	printf("%u cuts; reads %llu, writes %llu, names %llu, appends %llu, calls %llu, moves %llu\n",
+	printf("%u cuts; reads %llu, writes %llu, names %llu, appends %llu, calls %llu, moves %llu, others %llu\n",
 	       atomic_load(&w.proxy.cuts), (unsigned long long)w.done[0], (unsigned long long)w.done[1],
 	       (unsigned long long)w.done[2], (unsigned long long)w.done[3], (unsigned long long)w.done[4],
-	       (unsigned long long)w.done[5]);
+	       (unsigned long long)w.done[5], (unsigned long long)w.done[6]);
 	if (atomic_load(&w.errors))
 		fail_msg("an application would have seen: %s", w.why);
 	assert_true(atomic_load(&w.proxy.cuts) >= CUTS / 10);
