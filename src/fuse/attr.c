@@ -3,6 +3,7 @@
 #include "fuse/mount.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -112,6 +113,53 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	call_reply_attr(&c, err);
 }
 
+/*
+ * access(2) where the kernel does not check permissions: what can be tried without changing anything is tried. Whether
+ * a directory may be written is known only to who writes.
+ */
+static int try_dir(struct call *c, int mask)
+{
+	struct lh_stat st = {.size_of = sizeof(st)};
+	struct lh_dir *dir;
+	int err = 0;
+
+	if (mask & R_OK) {
+		err = lh_dir_open(c->fs, "", &dir);
+		if (!err)
+			lh_dir_close(dir);
+	}
+	if (!err && (mask & X_OK))
+		err = lh_path_stat(c->fs, "\001", false, &st) == -EACCES ? -EACCES : 0;
+	return err;
+}
+
+static int try_file(struct call *c, int mask)
+{
+	struct lh_file *file;
+	int err;
+
+	if ((mask & X_OK) && !(c->st->mode & 0111))
+		return -EACCES;
+	if (!S_ISREG(c->st->mode) || !(mask & (R_OK | W_OK)))
+		return 0;
+	err = lh_file_open(c->fs, "", !(mask & W_OK) ? O_RDONLY : mask & R_OK ? O_RDWR : O_WRONLY, 0, &file);
+	return err ? err : lh_file_close(file);
+}
+
+static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+	struct call c;
+	int err;
+
+	call_begin(&c, req, ino);
+	do {
+		err = lh_path_stat(c.fs, "", false, c.st);
+		if (!err)
+			err = S_ISDIR(c.st->mode) ? try_dir(&c, mask) : try_file(&c, mask);
+	} while (call_again(&c, err));
+	call_reply(&c, err);
+}
+
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct lh_statfs fs = {.size = sizeof(fs)};
@@ -143,5 +191,6 @@ void attr_ops(struct fuse_lowlevel_ops *ops)
 {
 	ops->getattr = op_getattr;
 	ops->setattr = op_setattr;
+	ops->access = op_access;
 	ops->statfs = op_statfs;
 }

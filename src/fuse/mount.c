@@ -136,9 +136,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct mount *m = userdata;
 	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
-			FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
-			FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_DONT_MASK;
+			FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_DONT_MASK;
 
+	/* With a watch pages are good until it says otherwise; else until the times of the file change. */
+	want |= m->watch ? FUSE_CAP_EXPLICIT_INVAL_DATA : FUSE_CAP_AUTO_INVAL_DATA;
 	if (m->acts)
 		want |= FUSE_CAP_POSIX_ACL;
 	conn->want = want & conn->capable;
@@ -220,15 +221,23 @@ static int device_check(void)
 	return fail(-errno, "/dev/fuse: %s; its owner must let this user open it", strerror(errno));
 }
 
+static int dir_dead(const char *dir)
+{
+	return fail(-EBUSY, "%s: a dead mount is there; end it with: leasehold umount %s", dir, dir);
+}
+
 static int dir_check(const char *dir)
 {
 	char up[4096 + 8];
 	struct stat st, above;
 	struct statfs fs;
 
+	/* Attributes may be remembered from when it lived. */
+	if (statfs(dir, &fs) != 0 && errno == ENOTCONN)
+		return dir_dead(dir);
 	if (stat(dir, &st) != 0) {
 		if (errno == ENOTCONN)
-			return fail(-EBUSY, "%s: a dead mount is there; end it with: leasehold umount %s", dir, dir);
+			return dir_dead(dir);
 		return fail(-errno, "%s: %s", dir, errno == ENOENT ? "there is no such directory" : strerror(errno));
 	}
 	if (!S_ISDIR(st.st_mode))

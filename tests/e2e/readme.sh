@@ -12,11 +12,15 @@ cleanup() {
 	local pids
 	pids=$(jobs -p)
 	[ -z "$pids" ] || kill $pids 2>/dev/null || true
+	fusermount3 -u -z "$DIR/mnt" 2>/dev/null || true
 	rm -rf "$DIR"
 }
 trap cleanup EXIT
 PATH=$(dirname "$LEASEHOLD_BIN"):$PATH
-awk '/^```sh run$/ {on=1; next} /^```$/ {on=0} on' "$here/${1:-README.md}" >"$DIR/commands"
+# Blocks marked `sh run fuse` only where there is one.
+marks='^```sh run$'
+[ ! -w /dev/fuse ] || marks='^```sh run( fuse)?$'
+awk -v marks="$marks" '$0 ~ marks {on=1; next} /^```$/ {on=0} on' "$here/${1:-README.md}" >"$DIR/commands"
 [ "$(wc -l <"$DIR/commands")" -ge 10 ]
 # Left behind by a command that failed: the shell's children end with it.
 bash -euo pipefail -c 'trap "kill \$(jobs -p) 2>/dev/null || true" EXIT; . "$DIR/commands"'
