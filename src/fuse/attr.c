@@ -27,6 +27,9 @@ static int set_size(struct call *c, struct handle *h, uint64_t size)
 	int err;
 
 	told_wrote(c->m, c->who->at[0]);
+	err = privileges_at_truncate(c);
+	if (err)
+		return err;
 	if (h && (h->flags & O_ACCMODE) != O_RDONLY)
 		return lh_file_truncate(h->file, size);
 	err = lh_file_open(c->fs, "", O_WRONLY, 0, &file);

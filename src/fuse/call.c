@@ -215,13 +215,19 @@ bool call_interrupted(const struct call *c)
 	return c->token && atomic_load(&c->slot->interrupted) == c->token;
 }
 
+bool call_patient(struct call *c)
+{
+	if (!(c->who->flags & LH_CALLER_NOWAIT))
+		return false;
+	c->who->flags &= ~LH_CALLER_NOWAIT;
+	loop_slow(c->m);
+	return true;
+}
+
 bool call_again(struct call *c, int64_t err)
 {
-	if ((err == -EWOULDBLOCK || err == -EINTR) && (c->who->flags & LH_CALLER_NOWAIT)) {
-		c->who->flags &= ~LH_CALLER_NOWAIT;
-		loop_slow(c->m);
+	if ((err == -EWOULDBLOCK || err == -EINTR) && call_patient(c))
 		return true;
-	}
 	if (err == -ENOTCONN && c->m->sessions)
 		return mount_session_lost(c);
 	if (err != -EINTR || atomic_load(&c->m->ending))

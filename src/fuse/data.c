@@ -97,14 +97,27 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct handle *h = handle_of(fi);
 	bool moved = false;
 	struct call c;
-	ssize_t n;
-	int err = 0;
+	ssize_t n, more;
+	int err;
 
 	call_begin_waits(&c, req, ino);
 	told_wrote(c.m, ino);
 	do
-		n = write_some(&c, fi, buf, size, off);
-	while (call_again(&c, n));
+		err = privileges_at_write(&c);
+	while (call_again(&c, err));
+	n = err;
+	if (!err) {
+		do
+			n = write_some(&c, fi, buf, size, off);
+		while (call_again(&c, n));
+	}
+	/* Cut short where the rest has to wait. */
+	if (n > 0 && (size_t)n < size && call_patient(&c)) {
+		do
+			more = write_some(&c, fi, buf + n, size - (size_t)n, off + n);
+		while (call_again(&c, more));
+		n += more > 0 ? more : 0;
+	}
 	if (n > 0 && (fi->flags & O_DSYNC))
 		err = handle_sync(&c, h);
 	if (n < 0 || err) {
@@ -115,6 +128,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		moved = went_elsewhere(&c, h, (uint64_t)off + (uint64_t)n);
 	call_end(&c);
 	fuse_reply_write(req, (size_t)n);
+	/* It waits for pages, thus for requests. */
+	if (moved)
+		loop_slow(c.m);
 	if (moved)
 		(void)fuse_lowlevel_notify_inval_inode(c.m->se, ino, 0, 0);
 }

@@ -40,6 +40,11 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	err = h ? mount_watch_before_open(&c, fi->flags) : -ENOMEM;
 	if (!err) {
 		do
+			err = fi->flags & O_TRUNC ? privileges_at_open(&c) : 0;
+		while (call_again(&c, err));
+	}
+	if (!err) {
+		do
 			err = lh_file_open(c.fs, "", h->flags, 0, &file);
 		while (call_again(&c, err));
 		atomic_store(&h->file, file);

@@ -44,7 +44,12 @@
 #define WRITE_HEAD   80u
 #define BUFFER_BYTES (LH_BLOCK_SIZE + MOUNT_WRITE_MAX)
 
-/* Opcodes of <linux/fuse.h> whose requests take long. */
+/* <linux/fuse.h>: INIT, and the opcodes whose requests take long. */
+#define INIT_IN_FLAGS           52u
+#define INIT_OUT_FLAGS          12u
+#define INIT_PARALLEL_DIROPS    (1u << 18)
+#define INIT_HANDLE_KILLPRIV_V2 (1u << 28)
+enum { OP_INIT = 26 };
 enum { OP_FSYNC = 20, OP_FSYNCDIR = 30, OP_FALLOCATE = 43, OP_COPY_FILE_RANGE = 47, OP_SYNCFS = 50 };
 
 struct thread {
@@ -54,6 +59,7 @@ struct thread {
 	bool made, over, parked, slow;
 	int fd, spin_fd; /* the second does not block */
 	char *buffer;
+	uint32_t offered; /* the flags of INIT, while it is answered */
 	unsigned credit, tries, row;
 	struct cond go;
 };
@@ -87,8 +93,28 @@ static ssize_t device_read(int fd, void *buf, size_t len, void *userdata)
 	return n;
 }
 
+/* What the kernel can and libfuse 3.14 does not tell it. */
+static void init_answer(struct mount *m, struct iovec *iov, int count)
+{
+	uint32_t flags, more = INIT_PARALLEL_DIROPS;
+
+	if (count < 2 || iov[1].iov_len < INIT_OUT_FLAGS + sizeof(flags))
+		return;
+	/* On a server our own question would cost as much as the kernel's. */
+	if (m->acts && !m->remote)
+		more |= INIT_HANDLE_KILLPRIV_V2;
+	more &= me->offered;
+	m->drops_privileges = more & INIT_HANDLE_KILLPRIV_V2;
+	memcpy(&flags, (char *)iov[1].iov_base + INIT_OUT_FLAGS, sizeof(flags));
+	flags |= more;
+	memcpy((char *)iov[1].iov_base + INIT_OUT_FLAGS, &flags, sizeof(flags));
+	me->offered = 0;
+}
+
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
+	if (me && me->offered)
+		init_answer(userdata, iov, count);
 	return writev(my_fd >= 0 ? my_fd : fd, iov, count);
 }
 
@@ -258,11 +284,18 @@ static int next_request(struct thread *t)
 /* --- a thread ------------------------------------------------------------------------------------------------------
  */
 
-static bool takes_long(const char *request)
+uint32_t loop_request_word(size_t at)
 {
-	uint32_t opcode;
+	uint32_t word;
 
-	memcpy(&opcode, request + sizeof(uint32_t), sizeof(opcode));
+	if (!me)
+		return 0;
+	memcpy(&word, me->buffer + at, sizeof(word));
+	return word;
+}
+
+static bool takes_long(uint32_t opcode)
+{
 	return opcode == OP_FSYNC || opcode == OP_FSYNCDIR || opcode == OP_FALLOCATE || opcode == OP_COPY_FILE_RANGE ||
 	       opcode == OP_SYNCFS;
 }
@@ -270,6 +303,7 @@ static bool takes_long(const char *request)
 static int serve_all(struct thread *t)
 {
 	struct mount *m = t->loop->m;
+	uint32_t opcode;
 	int n = 0;
 
 	while (!fuse_session_exited(m->se)) {
@@ -280,7 +314,10 @@ static int serve_all(struct thread *t)
 			continue;
 		if (n <= 0)
 			break;
-		if (takes_long(t->buffer))
+		opcode = loop_request_word(sizeof(uint32_t));
+		if (opcode == OP_INIT)
+			t->offered = loop_request_word(INIT_IN_FLAGS);
+		if (takes_long(opcode))
 			loop_slow(m);
 		buf.size = (size_t)n;
 		fuse_session_process_buf(m->se, &buf);
@@ -403,6 +440,7 @@ int mount_loop(struct mount *m)
 	lock_drop(&l->lock);
 	if (!l->count)
 		return fail(-EAGAIN, "cannot start a thread");
+	read_ahead_more(m);
 	wait_for_end(l);
 	return l->error;
 }

@@ -62,6 +62,7 @@ struct mount {
 	const struct mount_options *opt;
 	_Atomic(struct lh_fs *) fs; /* another one after the death of a session: session.c */
 	bool remote;
+	bool drops_privileges; /* privileges.c */
 	bool acts; /* lh_fs_act: the kernel checks, requests are made for whom they come from */
 	bool allow_other;
 	double attr_s, entry_s, negative_s;
@@ -125,6 +126,8 @@ void call_as_checked(struct call *c);
  * interrupted; make it again.
  */
 bool call_again(struct call *c, int64_t err);
+/* From here on calls of this request wait. False: they did already. */
+bool call_patient(struct call *c);
 /* The number that programs see for a negative result of the library. */
 int call_errno(const struct call *c, int64_t err);
 /* The request is about to be answered: from here on its pointer means nothing. The replies below do it by themselves.
@@ -241,6 +244,19 @@ void mount_loop_end(struct mount *m);
 void mount_loop_free(struct mount *m);
 /* The request of this thread may take long from here on: somebody else serves the next ones. */
 void loop_slow(struct mount *m);
+/* Four bytes of the request that this thread is at. */
+uint32_t loop_request_word(size_t at);
+
+/* --- privileges.c: before a request changes content; 0, -errno --- */
+
+int privileges_at_write(struct call *c);
+int privileges_at_truncate(struct call *c);
+int privileges_at_open(struct call *c);
+
+/* --- readahead.c --- */
+
+/* When requests are served. */
+void read_ahead_more(const struct mount *m);
 
 /* --- end.c: signals, and how a mount ends --- */
 
