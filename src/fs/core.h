@@ -142,7 +142,7 @@ static inline bool is_watched(struct fs *fs)
  */
 static inline void inode_changed(struct fs *fs, const struct inode *i, unsigned what, const struct fs_caller *who)
 {
-	if (is_watched(fs) && what)
+	if (what && is_watched(fs))
 		watch_note(fs, i->anchor.object, what, who);
 }
 /* The same of a directory: the name is there now, gone, or means something else. */

@@ -210,8 +210,10 @@ static void attrs_apply(struct rename *r, const struct rename_attrs *a)
 
 static void names_changed(const struct rename *r)
 {
-	name_changed(r->fs, r->from.dir, r->from.name, r->from.len, r->from.who);
-	name_changed(r->fs, r->to.dir, r->to.name, r->to.len, r->from.who);
+	if (!is_watched(r->fs))
+		return;
+	watch_note_name(r->fs, ino_of(r->from.dir), r->from.name, r->from.len, r->from.who);
+	watch_note_name(r->fs, ino_of(r->to.dir), r->to.name, r->to.len, r->from.who);
 }
 
 /* A directory moves from one parent's links to the other's. */
