@@ -61,7 +61,10 @@ int mounted_place(int fd, struct mounted_place *out)
 		return fail(-EOPNOTSUPP, "nothing serves the pool behind this mount to others; mount it with --listen");
 	if (strlen(out->address) != (size_t)n || !is_server(out->address))
 		return fail(-EPROTO, "the mount gives no server's address, unix:PATH or tcp:HOST:PORT");
-	out->uuid_known = attribute(fd, flags, MOUNTED_UUID, out->uuid, sizeof(out->uuid)) == sizeof(out->uuid);
+	n = attribute(fd, flags, MOUNTED_UUID, out->uuid, sizeof(out->uuid));
+	if (n < 0 && n != -ENODATA && n != -EOPNOTSUPP)
+		return fail((int)n, "cannot ask the mount which filesystem it is: %s", strerror((int)-n));
+	out->uuid_known = n == sizeof(out->uuid);
 	return 0;
 }
 

@@ -45,6 +45,8 @@ char *cli_mounted_path(const struct cli_verb *v, char *path)
 
 	if ((err == -ENOTTY || err == -ENOENT) && !first)
 		return path; /* if nobody else names a pool, that is what is missing */
+	if (err == -ENOTTY)
+		exit(cli_fail("%s is not in the filesystem that %s is in", path, first));
 	if (err)
 		exit(cli_error(err, "%s", path));
 	address = strdup(m.address);

@@ -11,8 +11,8 @@
 /* Attributes that every inode of a mount has, and no listing shows. */
 static const char *own_value(const struct mount *m, const char *name, char buf[16])
 {
-	if (strcmp(name, MOUNT_ATTR_ADDRESS) == 0 && m->address[0])
-		return m->address;
+	if (strcmp(name, MOUNT_ATTR_ADDRESS) == 0)
+		return m->address; /* "": nothing serves the pool */
 	if (strcmp(name, MOUNT_ATTR_PID) != 0)
 		return NULL;
 	snprintf(buf, 16, "%d", (int)getpid());
@@ -34,6 +34,18 @@ static void reply_value(struct call *c, const char *value, ssize_t n, size_t siz
 		fuse_reply_xattr(c->req, (size_t)n);
 }
 
+/* The filesystem's, so that who opens the address knows that it is the same one. */
+static void reply_uuid(struct call *c, size_t size)
+{
+	struct lh_statfs st = {.size = sizeof(st)};
+	int err;
+
+	do
+		err = lh_fs_stat(c->fs, &st);
+	while (call_again(c, err));
+	reply_value(c, (const char *)st.uuid, err ? err : (ssize_t)sizeof(st.uuid), size);
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	char text[16], *buf = NULL;
@@ -45,6 +57,10 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	own = own_value(c.m, name, text);
 	if (own) {
 		reply_value(&c, own, (ssize_t)strlen(own), size);
+		return;
+	}
+	if (strcmp(name, MOUNT_ATTR_UUID) == 0) {
+		reply_uuid(&c, size);
 		return;
 	}
 	if (size)
