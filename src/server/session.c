@@ -215,8 +215,8 @@ int session_open(struct session *s, const struct proto_hello *hello, uint32_t ve
 	who.memlock_bytes = s->is_unix ? memlock_of(s->pid, who.uid) : memlock_of(0, geteuid());
 	host_copy(hello->host, who.host, sizeof(who.host));
 	s->pid = who.pid;
-	s->features =
-	    hello->features & (PROTO_FEATURE_STREAM | PROTO_FEATURE_AS | PROTO_FEATURE_WATCH | (s->is_unix ? PROTO_FEATURE_RING : 0));
+	s->features = hello->features & (PROTO_FEATURE_STREAM | PROTO_FEATURE_AS | PROTO_FEATURE_WATCH |
+					 (s->is_unix ? PROTO_FEATURE_RING : 0));
 	s->read_only = hello->flags & PROTO_HELLO_READ_ONLY;
 	s->resumable = !(hello->flags & PROTO_HELLO_NO_RESUME);
 	memcpy(s->client, hello->client, sizeof(s->client));

@@ -23,7 +23,8 @@ static_assert((int)FS_CHANGE_DATA == LH_CHANGE_DATA && (int)FS_CHANGE_ATTR == LH
 		  (int)FS_CHANGE_ENTRY == LH_CHANGE_ENTRY && (int)FS_CHANGE_ALL == LH_CHANGE_ALL,
 	      "the wire's numbers");
 
-/* A reference, unless the last one is gone already: the feed calls until the session, which is being freed, has left it.
+/* A reference, unless the last one is gone already: the feed calls until the session, which is being freed, has left
+ * it.
  */
 static bool try_get(struct session *s)
 {

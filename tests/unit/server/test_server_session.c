@@ -62,8 +62,8 @@ static void the_highest_common_version_is_taken(void **state)
 	raw_hello(r, 1, 77, 0, UINT64_MAX);
 	assert_int_equal(r->h.status, 0);
 	assert_int_equal(r->body.welcome.version, PROTO_VERSION_MAX);
-	assert_int_equal(r->features, PROTO_FEATURE_STREAM | PROTO_FEATURE_RING | PROTO_FEATURE_AS |
-					 PROTO_FEATURE_WATCH);
+	assert_int_equal(r->features,
+			 PROTO_FEATURE_STREAM | PROTO_FEATURE_RING | PROTO_FEATURE_AS | PROTO_FEATURE_WATCH);
 	assert_int_equal(r->body.welcome.block_size, 4096);
 	assert_true(r->epoch != 0);
 	assert_true(r->boot != 0);
