@@ -31,7 +31,12 @@ static int setid_drop(struct call *c)
 	mode = st.mode & ~(uint32_t)S_ISUID;
 	if (mode & S_IXGRP)
 		mode &= ~(uint32_t)S_ISGID;
-	return mode == st.mode ? 0 : lh_path_chmod(c->fs, "", mode & 07777);
+	if (mode == st.mode)
+		return 0;
+	err = lh_path_chmod(c->fs, "", mode & 07777);
+	/* The kernel asks again after a write, but not for the mode alone. */
+	(void)fuse_lowlevel_notify_inval_inode(c->m->se, st.ino, -1, 0);
+	return err;
 }
 
 static int drop(struct call *c, bool setid)
