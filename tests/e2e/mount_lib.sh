@@ -6,6 +6,7 @@ command -v fusermount3 >/dev/null || { echo "skipped: no fusermount3 (package fu
 ! "$LH" -p /dev/null mount "$T" 2>&1 | grep -q 'built without FUSE' || { echo "skipped: built without FUSE"; exit 77; }
 unset XDG_RUNTIME_DIR
 
+HELPER=$(cd "$(dirname "$0")/../.." && pwd)/scripts/mount.fuse.leasehold
 MOUNTS=()
 M=$T/m
 mkdir "$M"

@@ -103,7 +103,7 @@ unmounts
 
 # fstab's way: the helper that mount(8) calls.
 PATH=$(dirname "$LH"):$PATH MOUNTS+=("$M")
-runs 0 "$(dirname "$0")/../../scripts/mount.fuse.leasehold" "$POOL" "$M" -o rw,noauto,user,nosuid,listen=none,x-systemd.automount
+runs 0 "$HELPER" "$POOL" "$M" -o rw,noauto,user,nosuid,listen=none,x-systemd.automount
 grep -q " $M fuse.leasehold rw,nosuid" /proc/self/mounts || fail "options: $(grep " $M " /proc/self/mounts)"
 [ "$(cat "$M/again")" = again ] || fail "by the helper"
 unmounts
