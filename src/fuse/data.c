@@ -81,6 +81,26 @@ static ssize_t write_some(struct call *c, const struct fuse_file_info *fi, const
 }
 
 /*
+ * A part may be stored when the rest has to wait for a lease, or another's request is interrupted: a program that was
+ * promised all, and pages of a mapping, must get all. Fewer only where an error stands in the way.
+ */
+static ssize_t write_all(struct call *c, const struct fuse_file_info *fi, const char *buf, size_t size, off_t off)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	/* An append in two parts could have somebody else's between them: it waits at once. */
+	if (appends(fi))
+		(void)call_patient(c);
+	do {
+		n = write_some(c, fi, buf + done, size - done, off + (off_t)done);
+		if (n > 0)
+			done += (size_t)n;
+	} while (n > 0 ? done < size : call_again(c, n));
+	return done ? (ssize_t)done : n;
+}
+
+/*
  * An append goes to where the file ends, and the kernel has put it into its pages where it thought that it did: when
  * somebody else has appended meanwhile, those pages are wrong. Only after the answer: they are locked until then.
  */
@@ -97,7 +117,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct handle *h = handle_of(fi);
 	bool moved = false;
 	struct call c;
-	ssize_t n, more;
+	ssize_t n;
 	int err;
 
 	call_begin_waits(&c, req, ino);
@@ -106,18 +126,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		err = privileges_at_write(&c);
 	while (call_again(&c, err));
 	n = err;
-	if (!err) {
-		do
-			n = write_some(&c, fi, buf, size, off);
-		while (call_again(&c, n));
-	}
-	/* Cut short where the rest has to wait. */
-	if (n > 0 && (size_t)n < size && call_patient(&c)) {
-		do
-			more = write_some(&c, fi, buf + n, size - (size_t)n, off + n);
-		while (call_again(&c, more));
-		n += more > 0 ? more : 0;
-	}
+	if (!err)
+		n = write_all(&c, fi, buf, size, off);
 	if (n > 0 && (fi->flags & O_DSYNC))
 		err = handle_sync(&c, h);
 	if (n < 0 || err) {
