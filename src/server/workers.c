@@ -323,7 +323,9 @@ int workers_submit(struct workers *w, struct job *job, unsigned limit)
 		err = thread_add(w);
 	if (w->threads) {
 		err = 0;
-		s->running += job->limited;
+		/* Under this lock only: the lane has another, and jobs without a limit. */
+		if (job->limited)
+			s->running++;
 		place_or_wait(w, u, job);
 		/* One job, one thread: waking them all would cost more than most jobs. */
 		pthread_cond_signal(&w->work.cond);
