@@ -128,10 +128,10 @@ static int ours_mount(struct place_state *s)
 {
 	struct lh_make_options make = {.size = sizeof(make), .pool_size = POOL_BYTES};
 	static char program[PATH_BYTES];
-	char *const argv[] = {program, "mount", "--foreground", "--listen", "none", s->source, s->mount, NULL};
+	char *argv[] = {program, "mount", "--foreground", "--listen", "none", NULL, s->mount, NULL};
 	int err;
 
-	s->source = text("%s/mount.pool", tmpfs_dir());
+	s->source = argv[5] = text("%s/mount.pool", tmpfs_dir());
 	err = lh_pool_make(s->source, &make);
 	if (err)
 		return bench_skip(s->why, err, "ours: %s", lh_error_text());

@@ -82,14 +82,19 @@ static _Thread_local struct thread *me;
 /* The descriptor of this thread; -1: the mount's own (notices, from threads that are not ours). */
 static _Thread_local int my_fd = -1;
 
+static void quick_again(struct thread *t);
+
 static ssize_t device_read(int fd, void *buf, size_t len, void *userdata)
 {
 	int from = my_fd >= 0 ? my_fd : fd;
 	ssize_t n;
 
-	do
+	n = read(from, buf, len);
+	while (n > 0 && raw_request(userdata, from, buf, (size_t)n)) {
+		if (me)
+			quick_again(me);
 		n = read(from, buf, len);
-	while (n > 0 && raw_request(userdata, from, buf, (size_t)n));
+	}
 	return n;
 }
 
