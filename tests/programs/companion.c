@@ -55,6 +55,7 @@ struct counts {
 	uint64_t visits, gone, reads, writes, compared, bytes, settled, busy, defragmented, extents_before,
 	    extents_after;
 	uint64_t relocated, clones, clones_equal, changed_mode, recalls, revoked, faults, errors;
+	uint64_t by_path, by_descriptor, snapshots;
 };
 
 static struct {
@@ -63,6 +64,7 @@ static struct {
 	struct lh_fs *fs;
 	uint64_t end_ns, random;
 	unsigned pause_us;
+	bool by_mount; /* the address was found behind the mount: lh_file_from_path works too */
 	struct both held[HELD_MAX];
 	char buf[VIEWS][RANGE_MAX], old[VIEWS][RANGE_MAX];
 	struct counts n;
@@ -137,17 +139,31 @@ static void both_close(struct both *b)
 	b->fd = -1;
 }
 
-static int direct_open(struct both *b)
+/*
+ * By a session of its own, or as a program does that has a path or a descriptor in the mount only. A descriptor for
+ * writing would keep programs from being executed; so that way is for reading.
+ */
+static int direct_open(struct both *b, const char *mounted)
 {
+	struct lh_open_options opt = {.size = sizeof(opt), .no_cache = true};
+	uint64_t way = c.by_mount ? pick(4) : 0;
 	char inside[8300];
-	int err;
+	int err = -EACCES;
 
 	snprintf(inside, sizeof(inside), "%s%s", c.inside, b->path);
-	b->writable = true;
-	err = lh_file_open(c.fs, inside, O_RDWR | O_NOFOLLOW, 0, &b->file);
+	c.n.by_path += way == 1;
+	c.n.by_descriptor += way == 2;
+	b->writable = way != 2;
+	if (way == 1)
+		err = lh_file_from_path(mounted, O_RDWR, &opt, &b->file);
+	else if (way != 2)
+		err = lh_file_open(c.fs, inside, O_RDWR | O_NOFOLLOW, 0, &b->file);
 	if (err == -EACCES || err == -EPERM || err == -EROFS) {
 		b->writable = false;
-		err = lh_file_open(c.fs, inside, O_RDONLY | O_NOFOLLOW, 0, &b->file);
+		if (way == 0 || way == 3)
+			err = lh_file_open(c.fs, inside, O_RDONLY | O_NOFOLLOW, 0, &b->file);
+		else
+			err = lh_file_from_fd(b->fd, O_RDONLY, &opt, &b->file);
 	}
 	return err;
 }
@@ -164,7 +180,7 @@ static int both_open(struct both *b)
 	b->fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (b->fd < 0)
 		return -errno;
-	err = direct_open(b);
+	err = direct_open(b, path);
 	if (err == -EACCES || err == -EPERM || err == -ELOOP || err == -ENOTDIR)
 		return -ENOENT;
 	if (err == 0)
@@ -375,7 +391,7 @@ static void clone_it(struct both *b)
 	int err;
 
 	snprintf(twin.path, sizeof(twin.path), "%s/c%llu", c.own, (unsigned long long)pick(1000));
-	err = lh_file_open(c.fs, twin.path, O_RDWR | O_CREAT | O_TRUNC, 0600, &twin.file);
+	err = lh_file_open(lh_file_fs(b->file), twin.path, O_RDWR | O_CREAT | O_TRUNC, 0600, &twin.file);
 	if (err == 0)
 		err = lh_file_clone_range(twin.file, 0, b->file, 0, 0);
 	if (err == 0) {
@@ -389,6 +405,31 @@ static void clone_it(struct both *b)
 	if (twin.file != NULL)
 		lh_path_unlink(c.fs, twin.path);
 	both_close(&twin);
+}
+
+/* Of all the tree below one of the root's directories: the program's next writes meet shared blocks everywhere. */
+static void snapshot(struct both *b)
+{
+	struct lh_file *twin = NULL;
+	char from[8300], to[128], path[8600];
+	size_t top = strcspn(b->path + 1, "/") + 1;
+	int err;
+
+	if (b->path[top] == '\0')
+		return;
+	snprintf(from, sizeof(from), "%s%.*s", c.inside, (int)top, b->path);
+	snprintf(to, sizeof(to), "%s/snapshot", c.own);
+	snprintf(path, sizeof(path), "%s%s", to, b->path + top);
+	err = lh_fs_snapshot(c.fs, from, to, LH_SNAPSHOT_READ_ONLY);
+	if (err == 0) {
+		c.n.snapshots++;
+		if (lh_file_open(c.fs, path, O_RDONLY, 0, &twin) == 0 && lh_file_read(twin, c.buf[0], 1, 0) < 0)
+			wrong(b, "reading in a snapshot: %s", lh_error_text());
+		lh_file_close(twin);
+		err = lh_fs_snapshot_delete(c.fs, to);
+	}
+	if (err != 0 && !may_happen(err) && err != -EPERM)
+		wrong(b, "a snapshot: %d %s", err, lh_error_text());
 }
 
 static void act(struct both *b, uint64_t size)
@@ -413,6 +454,8 @@ static void act(struct both *b, uint64_t size)
 			change_mode(b);
 		break;
 	default:
+		if (pick(8) == 0)
+			snapshot(b);
 		break;
 	}
 }
@@ -543,6 +586,7 @@ static int connect_direct(void)
 			return -EOPNOTSUPP;
 		}
 		c.address[n] = '\0';
+		c.by_mount = true;
 	}
 	err = lh_fs_open(c.address, &opt, &c.fs);
 	if (err != 0) {
@@ -569,12 +613,14 @@ static void finish(void)
 static void report(void)
 {
 #define N(field) (unsigned long long)c.n.field
-	printf("companion: %llu files visited (%llu gone), leases %llu READ %llu WRITE %llu changed, "
+	printf("companion: %llu files visited (%llu gone, %llu by path, %llu by descriptor), leases %llu READ %llu "
+	       "WRITE %llu changed, "
 	       "%llu ranges compared (%llu KiB; %llu settled, %llu busy), %llu defragmented (%llu to %llu extents), "
-	       "%llu blocks relocated, %llu clones (%llu equal), %llu recalls, %llu forced, %llu faults, %llu errors\n",
-	       N(visits), N(gone), N(reads), N(writes), N(changed_mode), N(compared), N(bytes) >> 10, N(settled),
-	       N(busy), N(defragmented), N(extents_before), N(extents_after), N(relocated), N(clones), N(clones_equal),
-	       N(recalls), N(revoked), N(faults), N(errors));
+	       "%llu blocks relocated, %llu clones (%llu equal), %llu snapshots, %llu recalls, %llu forced, %llu "
+	       "faults, %llu errors\n",
+	       N(visits), N(gone), N(by_path), N(by_descriptor), N(reads), N(writes), N(changed_mode), N(compared),
+	       N(bytes) >> 10, N(settled), N(busy), N(defragmented), N(extents_before), N(extents_after), N(relocated),
+	       N(clones), N(clones_equal), N(snapshots), N(recalls), N(revoked), N(faults), N(errors));
 #undef N
 }
 
