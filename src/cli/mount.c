@@ -37,7 +37,8 @@ static const struct cli_verb verb = {
 	"Mounts the filesystem of a pool or a server on DIR for all programs. A pool is served to direct users as "
 	"well.\n"
 	"Options of -o: ro, allow_other, no_allow_other, hard, soft (default), cache=auto|none, attr_timeout=TIME,\n"
-	"entry_timeout=TIME, negative_timeout=TIME, fsname=NAME, listen=ADDRESS, threads=NUMBER, spin=TIME, deadline=TIME,\n"
+	"entry_timeout=TIME, negative_timeout=TIME, fsname=NAME, listen=ADDRESS, threads=NUMBER, spin=TIME, "
+	"deadline=TIME,\n"
 	"and the kernel's: nosuid, nodev, noexec, noatime, ... Unmount with `leasehold umount DIR` or umount(8).\n",
     .example = "leasehold mount /dev/shm/a.pool /mnt\n"
 	       "leasehold mount -o ro,hard unix:/run/lh.sock /mnt\n"
@@ -270,8 +271,8 @@ static const char *pool_absolute(const char *where)
 
 int verb_mount(int argc, char **argv)
 {
-	struct request r = {.tell = -1,
-			    .opt = {.allow_other = -1, .attr_s = -1, .entry_s = -1, .negative_s = -1, .spin_ns = SPIN_NS}};
+	struct request r = {
+	    .tell = -1, .opt = {.allow_other = -1, .attr_s = -1, .entry_s = -1, .negative_s = -1, .spin_ns = SPIN_NS}};
 	int status = CLI_OK, key;
 
 	r.kernel_out = open_memstream(&r.kernel, &r.kernel_size);

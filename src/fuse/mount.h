@@ -63,7 +63,7 @@ struct mount {
 	_Atomic(struct lh_fs *) fs; /* another one after the death of a session: session.c */
 	bool remote;
 	bool drops_privileges; /* privileges.c */
-	bool acts; /* lh_fs_act: the kernel checks, requests are made for whom they come from */
+	bool acts;             /* lh_fs_act: the kernel checks, requests are made for whom they come from */
 	bool allow_other;
 	double attr_s, entry_s, negative_s;
 	char address[MOUNT_NAME_MAX]; /* of the server behind it; "" */
@@ -98,7 +98,7 @@ struct call {
 	struct mount *m;
 	struct lh_fs *fs;
 	fuse_req_t req;
-	uint64_t token; /* what an interrupt names it by; 0: it cannot be interrupted */
+	uint64_t token;        /* what an interrupt names it by; 0: it cannot be interrupted */
 	struct lh_caller *who; /* at[0] is the first node of the request; the thread's */
 	struct lh_stat *st;    /* where calls by path say what an inode is like */
 	struct thread_slot *slot;
