@@ -109,7 +109,8 @@ static void init_answer(struct mount *m, struct iovec *iov, int count)
 	if (m->acts && !m->remote)
 		more |= INIT_HANDLE_KILLPRIV_V2;
 	more &= me->offered;
-	m->drops_privileges = more & INIT_HANDLE_KILLPRIV_V2;
+	if (more & INIT_HANDLE_KILLPRIV_V2)
+		m->drops_privileges = true; /* of a pool in the process: no other thread serves yet */
 	memcpy(&flags, (char *)iov[1].iov_base + INIT_OUT_FLAGS, sizeof(flags));
 	flags |= more;
 	memcpy((char *)iov[1].iov_base + INIT_OUT_FLAGS, &flags, sizeof(flags));
