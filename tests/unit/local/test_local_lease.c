@@ -525,6 +525,7 @@ static void nowait_does_not_wait_for_others(void **state)
 {
 	struct lh_lease_options opt = {.size = sizeof(opt), .flags = LH_LEASE_READ | LH_LEASE_NOWAIT};
 	struct lh_lease_options waiting = {.size = sizeof(waiting), .flags = LH_LEASE_READ};
+	struct lh_caller who = {.size = sizeof(who), .flags = LH_CALLER_NOWAIT};
 	struct lh_fs *fs = mem_open(30 * NS_PER_SEC);
 	struct lh_file *f = file_make(fs, "/f");
 	struct lh_event e = {.size = sizeof(e)};
@@ -545,6 +546,10 @@ static void nowait_does_not_wait_for_others(void **state)
 	lh_fs_set_nowait(fs, true);
 	refused(-EWOULDBLOCK, lh_lease_get(f, 0, BLOCK, &waiting, &second));
 	lh_fs_set_nowait(fs, false);
+	/* The same for calls of this thread alone. */
+	ok(lh_thread_caller(&who));
+	refused(-EWOULDBLOCK, lh_lease_get(f, 0, BLOCK, &waiting, &second));
+	ok(lh_thread_caller(NULL));
 	ok(lh_lease_release(manual));
 	assert_int_equal(pthread_join(thread, &result), 0);
 	assert_null(result);
