@@ -531,8 +531,8 @@ LH_API int lh_pin_get(struct lh_file *file, uint64_t off, uint64_t len, const st
 		      const struct lh_pin_device *device, void *ctx, struct lh_pin **out);
 /* Bytes that were detached are got anew and attached: 0 when all of the range is. -ENODATA: READ beyond the end. */
 LH_API int lh_pin_fault(struct lh_pin *pin, uint64_t off, uint64_t len);
-/* As lh_lease_commit, but all of the range counts as written, as nobody sees what a device writes: the file grows to its
- * end. */
+/* As lh_lease_commit, but all of the range counts as written, as nobody sees what a device writes: the file grows to
+ * its end. */
 LH_API int lh_pin_commit(struct lh_pin *pin, uint64_t off, uint64_t len);
 struct lh_pin_state {
 	uint32_t size;
@@ -796,8 +796,8 @@ LH_API int lh_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh
 /*
  * Copies of names, attributes and content (a mount's kernel keeps some) must be dropped when somebody else changes the
  * original. Events of this session's own calls are left out; of one that stores through a lease, DATA comes when it
- * gets WRITE and again at every commit and when it lets go. After the start and after ALL, DATA comes of every file that
- * others hold WRITE leases on.
+ * gets WRITE and again at every commit and when it lets go. After the start and after ALL, DATA comes of every file
+ * that others hold WRITE leases on.
  */
 enum lh_change_type {
 	LH_CHANGE_DATA = 1,  /* content or size of ino */

@@ -109,8 +109,8 @@ const char *cli_base_name(const char *path);
 #define VERBS(X)                                                                                                       \
 	X(mkfs, "make a pool and format it")                                                                           \
 	X(serve, "serve a pool to other processes")                                                                    \
-	X(mount, "mount a pool or a server for all programs")                                                           \
-	X(umount, "unmount, and wait until the pool is closed")                                                         \
+	X(mount, "mount a pool or a server for all programs")                                                          \
+	X(umount, "unmount, and wait until the pool is closed")                                                        \
 	X(ls, "list directories")                                                                                      \
 	X(stat, "show a file's attributes and layout, or the filesystem's")                                            \
 	X(cat, "write files to standard output")                                                                       \
