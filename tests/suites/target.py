@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 
+MOUNT_THEMSELVES = ("xfstests",)
 READY_S = 120
 END_S = 60
 
@@ -104,6 +105,11 @@ class Target:
         """Unmounts and mounts once more, where that is possible: what is on the medium must be what was seen."""
         return []
 
+    @staticmethod
+    def sources():
+        """What the mounts of a suite are called; several runs have several."""
+        return f"lhtest{os.getpid()}", f"lhscratch{os.getpid()}"
+
     def helper(self):
         """Lines of shell for `mount -t fuse.X $source $dir -o $options`; None: cannot be mounted by the suite."""
         return None
@@ -127,7 +133,8 @@ class Mounted(Target):
         self.mnt = os.path.join(self.base, "mnt")
         os.mkdir(self.mnt)
         self.prepare()
-        self.mount()
+        if self.args.name not in MOUNT_THEMSELVES:
+            self.mount()
 
     def mount(self):
         command = self.command()
@@ -197,8 +204,6 @@ class Peer(Mounted):
         self.words = [os.path.abspath(program)] + words[1:]
         self.source = os.path.join(self.base, "source")
         os.mkdir(self.source)
-        # A file descriptor for every inode that the kernel knows.
-        self.words = ["prlimit", "--nofile=1048576:1048576"] + self.words
 
     def command(self):
         return self.words + ["--foreground", "-o", "allow_other,dev,suid", self.source, self.mnt]
@@ -220,7 +225,12 @@ class Ours(Mounted):
             raise Problem(f"{self.args.leasehold}: no such program (--leasehold, LEASEHOLD_BIN, or build/src/cli/leasehold)")
         self.program = os.path.abspath(self.program)
         self.pool = os.path.join(self.base, "pool")
-        self.mkfs(self.pool)
+        if self.args.name in MOUNT_THEMSELVES:
+            self.pools = [os.path.join(self.base, name) for name in self.sources()]
+        else:
+            self.pools = [self.pool]
+        for pool in self.pools:
+            self.mkfs(pool)
         self.address = "unix:" + os.path.join(self.base, "socket")
 
     def mkfs(self, pool):
@@ -229,12 +239,15 @@ class Ours(Mounted):
             raise Problem(f"mkfs: {done.stderr.decode('utf-8', 'replace').strip()}")
 
     def command(self):
-        return [self.program, "mount", "--foreground", "--listen", self.address, "-o", "allow_other,dev,suid", self.pool, self.mnt]
+        return [self.program, "mount", "--foreground", "--listen", self.address, "-o", "allow_other,dev,suid",
+                *shlex.split(self.args.mount_options), self.pool, self.mnt]
 
     def finish(self):
-        return self.unmount_in_order() + self.fsck(self.pool)
+        return self.unmount_in_order() + [wrong for pool in self.pools for wrong in self.fsck(pool)]
 
     def fsck(self, pool):
+        # A daemon that was unmounted a moment ago is closing the pool.
+        wait_until(lambda: subprocess.run([self.program, "fsck", pool], capture_output=True).returncode == 0, 20)
         done = subprocess.run([self.program, "fsck", pool], capture_output=True)
         if done.returncode == 0:
             return []
@@ -243,11 +256,9 @@ class Ours(Mounted):
 
     def helper(self):
         base = shlex.quote(self.base)
-        for name in ("lhtest", "lhscratch"):
-            self.mkfs(os.path.join(self.base, name))
         # The daemon of the mount before may still be closing the pool.
-        return (f'for i in $(seq 200); do\n'
-                f'\t{shlex.quote(self.program)} mount --listen none -o "allow_other,$options,fsname=$source" '
+        return (f'for i in $(seq 1200); do\n'
+                f'\t{shlex.quote(self.program)} mount {self.args.mount_options} --listen none -o "allow_other,$options,fsname=$source" '
                 f'{base}/"$source" "$dir" 2>{base}/helper.err && exit 0\n'
                 f'\tgrep -Eqi "busy|owned by" {base}/helper.err || break\n'
                 f'\tsleep 0.05\ndone\ncat {base}/helper.err >&2\nexit 1')
