@@ -142,7 +142,11 @@ static int list(struct listing *l, uint64_t off)
 	struct handle *h = l->h;
 	int n;
 
-	if (off != h->at || off == 0) {
+	/*
+	 * What was read ahead by an earlier request is old news: the kernel makes entries of the names with their nodes,
+	 * and one that was renamed since then would come back under its old name, for entry_timeout.
+	 */
+	if (off != h->at || off == 0 || l->plus) {
 		h->at = off;
 		h->pending = false;
 		lh_dir_seek(h->dir, off > DOTS ? off - DOTS : 0);
