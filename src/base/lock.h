@@ -30,7 +30,7 @@
 	X(JOURNAL, "the log's head")                                                                                   \
 	X(FABRIC, "keys and completions of one peer")                                                                  \
 	X(SIM, "the simulated pool's recorder")                                                                        \
-	X(WATCH, "fs: the ring of changes that others are to hear of")                                                  \
+	X(WATCH, "fs: the ring of changes that others are to hear of")                                                 \
 	X(SEND, "the sending side of one socket")
 
 enum lock_rank {

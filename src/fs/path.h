@@ -15,8 +15,8 @@ struct walk {
 	struct fs *fs;
 	const struct fs_caller *who;
 	const struct fs_cred *cred; /* his */
-	struct inode *dir; /* counted: the directory of the last component */
-	const char *name;  /* the last component, in the path or in `spliced` */
+	struct inode *dir;          /* counted: the directory of the last component */
+	const char *name;           /* the last component, in the path or in `spliced` */
 	unsigned len;
 	enum last_kind last;
 	bool slash; /* slashes follow it: it must be a directory */

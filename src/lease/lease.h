@@ -98,8 +98,8 @@ struct lease_options {
 	void (*denier_gone)(void *ctx, uint64_t lease, struct range range);
 	void *denier_ctx;
 	/*
-	 * A lease for writing of this session has come, changed or ended: told with LEASE held, so that only locks of an inner
-	 * rank may be taken. NULL: nobody wants to know.
+	 * A lease for writing of this session has come, changed or ended: told with LEASE held, so that only locks of
+	 * an inner rank may be taken. NULL: nobody wants to know.
 	 */
 	void (*writer)(void *ctx, uint64_t object, uint64_t session);
 	void *writer_ctx;
@@ -216,9 +216,9 @@ int lease_wait_for(struct lease_arbiter *a, struct lease_anchor *an, bool (*over
 		   struct lease_session *who, uint64_t tag);
 void lease_wake(struct lease_arbiter *a);
 /*
- * Ends waiting: lease_gate_wait, lease_wait_for and lease_break_wait of this session with this tag (0: with any) return -EINTR. Waits
- * that begin later are not concerned, but with `for_good`: then all of the session's return -EINTR at once from now on
- * (its caller is gone). Any thread.
+ * Ends waiting: lease_gate_wait, lease_wait_for and lease_break_wait of this session with this tag (0: with any) return
+ * -EINTR. Waits that begin later are not concerned, but with `for_good`: then all of the session's return -EINTR at
+ * once from now on (its caller is gone). Any thread.
  */
 void lease_interrupt(struct lease_session *s, uint64_t tag, bool for_good);
 /*

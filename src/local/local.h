@@ -108,8 +108,8 @@ struct lh_file {
 	uint64_t number;
 	bool append;
 	atomic_ullong written_end; /* of what was written directly: a commit makes the file no longer than that */
-	struct lease_list leases; /* under table */
-	struct device_pins pins;  /* under table */
+	struct lease_list leases;  /* under table */
+	struct device_pins pins;   /* under table */
 };
 
 struct lh_fs {
@@ -129,8 +129,8 @@ struct lh_fs {
 	atomic_uint open_handles;
 
 	struct lock table;
-	struct local_watch *watch; /* NULL: nobody watches */
-	struct cond watch_over;    /* watch became NULL */
+	struct local_watch *watch;   /* NULL: nobody watches */
+	struct cond watch_over;      /* watch became NULL */
 	struct local_served *served; /* by servers of this process */
 	struct part_tree parts;
 	struct part_list pending;
