@@ -58,7 +58,7 @@ while True:
     os.fsync(fd)
     os.close(fd)
     os.rename(new, name)
-    if n > 200:
+    if n > 200 and os.path.exists(f"{where}/file{n - 200}"):
         os.unlink(f"{where}/file{n - 200}")
     os.fsync(d)
     print(n, flush=True)
@@ -85,7 +85,7 @@ check() {
 	done
 	acked=$(acknowledged files)
 	[ "$acked" -gt 0 ] || fail "files: nothing was acknowledged before the kill"
-	python3 - "$DIR" "$acked" >>"$STATE/files" <<'END' || fail "files that had been synced are not there as they were"
+	python3 - "$DIR" "$acked" >>"$STATE/files" <<'END' || { ls -lain --full-time "$DIR" | sort -n | tail -n 8 >&2; fail "files that had been synced are not there as they were"; }
 import os, re, sys
 where, acked = sys.argv[1], int(sys.argv[2])
 there = {int(m[1]) for m in (re.fullmatch(r"file(\d+)", name) for name in os.listdir(where)) if m}

@@ -39,3 +39,29 @@ while time.monotonic() < end:
         check(f"file{n - 1}", n - 1)
 print(f"rename: {n} files, each as written")
 END
+
+# A listing that goes on while its names change brings no old name back: what is made under one is a new file.
+mkdir "$W/list"
+python3 - "$W/list" <<'END' || fail "an old name came back"
+import os, sys
+where = sys.argv[1]
+names = [f"{i:03d}-" + "n" * 40 for i in range(700)]
+for name in names:
+    open(f"{where}/{name}", "w").write(name)
+listing = os.scandir(where)
+seen = 0
+for entry in listing:
+    if seen < 20:
+        entry.stat()
+    seen += 1
+    if seen == 20:
+        for name in names:
+            os.rename(f"{where}/{name}", f"{where}/moved-{name}")
+for name in names:
+    fd = os.open(f"{where}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(fd, b"new")
+    os.close(fd)
+for name in names:
+    assert open(f"{where}/moved-{name}").read() == name, name
+END
+said "old names stay away"
