@@ -77,7 +77,8 @@ struct itable_shard {
 	uint32_t bucket_count, room; /* in use; allocated */
 	uint32_t low;                /* the highest power of two up to bucket_count */
 	uint32_t count;
-	uint32_t walkers; /* buckets are not joined meanwhile */
+	uint32_t walkers;      /* buckets are not joined meanwhile */
+	struct inode *unnamed; /* removed directories that are still open, by `next`; not counted */
 };
 
 struct fs {
@@ -214,6 +215,12 @@ void itable_presize(struct fs *fs, uint64_t inodes);
 void itable_fini(struct fs *fs);
 void itable_add(struct fs *fs, struct inode *i);
 void itable_remove(struct fs *fs, struct inode *i);
+/*
+ * A directory that lost its name is in no table and no longer on the medium, but for who has it open its number goes on
+ * to mean it (fstat through a mount comes with the number): itable_get finds it until it is freed.
+ */
+void itable_unnamed(struct fs *fs, struct inode *i);
+void itable_unnamed_free(struct fs *fs, struct inode *i);
 /* With a reference, or NULL. */
 struct inode *itable_get(struct fs *fs, uint64_t ino);
 /* Whether others than `owner` have leases of these modes on it (lease_conflicts). No lock but of an outer rank held. */

@@ -239,6 +239,8 @@ void inode_put(struct fs *fs, struct inode *i)
 	assert((old & ~REF_ORPHAN) > 0);
 	if (old != (REF_ORPHAN | 1))
 		return;
+	if (i->type == DT_DIR && i->gone)
+		itable_unnamed_free(fs, i);
 	if (i->gone || reclaim(fs, i))
 		inode_free(i);
 }

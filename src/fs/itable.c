@@ -212,6 +212,31 @@ static bool get_unless_dead(struct inode *i)
 	return true;
 }
 
+void itable_unnamed(struct fs *fs, struct inode *i)
+{
+	struct itable_shard *s = shard_of(fs, ino_of(i));
+
+	lock_take(&s->lock);
+	i->next = s->unnamed;
+	s->unnamed = i;
+	lock_drop(&s->lock);
+}
+
+void itable_unnamed_free(struct fs *fs, struct inode *i)
+{
+	struct itable_shard *s = shard_of(fs, ino_of(i));
+	struct inode **at;
+
+	lock_take(&s->lock);
+	for (at = &s->unnamed; *at; at = &(*at)->next) {
+		if (*at != i)
+			continue;
+		*at = i->next;
+		break;
+	}
+	lock_drop(&s->lock);
+}
+
 struct inode *itable_get(struct fs *fs, uint64_t ino)
 {
 	struct itable_shard *s = shard_of(fs, ino);
@@ -219,6 +244,11 @@ struct inode *itable_get(struct fs *fs, uint64_t ino)
 
 	lock_take(&s->lock);
 	i = itable_peek(fs, ino);
+	if (!i) {
+		i = s->unnamed;
+		while (i && ino_of(i) != ino)
+			i = i->next;
+	}
 	if (i && !get_unless_dead(i))
 		i = NULL;
 	lock_drop(&s->lock);

@@ -304,10 +304,13 @@ void victim_apply(struct fs *fs, struct victim *v, uint64_t seq, const struct fs
 		inode_orphan(v->inode);
 	else
 		v->inode->nlink--;
-	if (v->forget)
+	if (v->forget) {
 		inode_forgotten(fs, v->inode, seq);
-	else if (v->last)
+		if (v->inode->type == DT_DIR)
+			itable_unnamed(fs, v->inode);
+	} else if (v->last) {
 		orphan_note(fs, v->inode);
+	}
 }
 
 static int remove_check(const struct walk *w, const struct inode *child, bool directory)

@@ -106,6 +106,36 @@ static void names_start_from_an_inode(void **state)
 	place_close(&place);
 }
 
+/* fstat of an open directory that was removed comes with its number (generic/035 of xfstests). */
+static void a_removed_directory_lives_while_it_is_open(void **state)
+{
+	struct place place;
+	struct lh_fs *fs = place_open(&place);
+	struct lh_stat st, got = {.size_of = sizeof(got)};
+	struct lh_caller who = caller_of(&st);
+	struct lh_dirent d;
+	struct lh_dir *dir;
+
+	ok(lh_thread_caller(&who));
+	ok(lh_path_mkdir(fs, "/gone", 0755));
+	who.at[0] = st.ino;
+	who.stat = NULL;
+	ok(lh_dir_open(fs, "", &dir));
+	who.at[0] = 1;
+	ok(lh_path_rmdir(fs, "gone"));
+	who.at[0] = st.ino;
+	ok(lh_path_stat(fs, "", false, &got));
+	assert_true(S_ISDIR(got.mode));
+	assert_int_equal(got.nlink, 0);
+	refused(-ENOENT, lh_path_mkdir(fs, "in", 0755));
+	refused(-ENOENT, lh_path_stat(fs, "in", false, &got));
+	assert_int_equal(lh_dir_next(dir, &d), 0);
+	lh_dir_close(dir);
+	refused(-ESTALE, lh_path_stat(fs, "", false, &got));
+	ok(lh_thread_caller(NULL));
+	place_close(&place);
+}
+
 static void others_rights_count_where_they_may(void **state)
 {
 	struct place place;
@@ -185,6 +215,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(names_start_from_an_inode),
+	    cmocka_unit_test(a_removed_directory_lives_while_it_is_open),
 	    cmocka_unit_test(others_rights_count_where_they_may),
 	    cmocka_unit_test(listings_come_with_attributes),
 	    cmocka_unit_test(what_makes_no_sense_is_refused),
