@@ -143,8 +143,8 @@ static int list(struct listing *l, uint64_t off)
 	int n;
 
 	/*
-	 * What was read ahead by an earlier request is old news: the kernel makes entries of the names with their nodes,
-	 * and one that was renamed since then would come back under its old name, for entry_timeout.
+	 * What was read ahead by an earlier request is old news: the kernel makes entries of the names with their
+	 * nodes, and one that was renamed since then would come back under its old name, for entry_timeout.
 	 */
 	if (off != h->at || off == 0 || l->plus) {
 		h->at = off;
