@@ -773,7 +773,8 @@ struct lh_caller {
 	const uint32_t *groups;
 	/*
 	 * Inodes that the first and the second path of a call start from; 0: the root. There "" is that inode itself,
-	 * of whatever type, never followed. -ESTALE: it is gone. Numbers are never used again for another inode.
+	 * of whatever type, never followed. Numbers are never used again for another inode. -ESTALE: it is gone, or
+	 * a server's session that lh_fs_act has not allowed to act was not told of it lately: look its name up again.
 	 */
 	uint64_t at[2];
 	/* May be NULL. Calls by path that find, make, open or change an inode say here what it is like afterwards. */
@@ -790,7 +791,8 @@ LH_API int lh_thread_caller(struct lh_caller *caller);
 /* From now on uid, gid, groups and LH_CALLER_CHECKED of callers count in this session. Root and the owner of the
  * filesystem's root directory, else -EPERM. */
 LH_API int lh_fs_act(struct lh_fs *fs);
-/* lh_dir_next, and what the entry's inode is like, in one. An entry that vanished meanwhile is left out. */
+/* lh_dir_next, and what the entry's inode is like, in one. An entry that vanished meanwhile is left out. On a server:
+ * -EACCES without search permission, -EOPNOTSUPP when it is older than this call. */
 LH_API int lh_dir_next_stat(struct lh_dir *dir, struct lh_dirent *out, struct lh_stat *st);
 
 /*
