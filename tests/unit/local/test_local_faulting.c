@@ -326,7 +326,8 @@ static int store_try(struct world *w, uint64_t off, uint64_t *len)
 	return err;
 }
 
-/* The end of the file is cut, the bytes before it are written in place, and a commit says that there is more. */
+/* The end of the file is cut, the bytes before it are written in place, a commit says that there is more (nobody wrote
+ * that, L30), and then the file grows. */
 static void no_old_bytes_by_a_commit(struct world *w)
 {
 	struct lh_file *file = file_make(w->fs, "/tail");
@@ -338,6 +339,8 @@ static void no_old_bytes_by_a_commit(struct world *w)
 	ok(lh_file_truncate(file, 1000));
 	assert_int_equal(lh_lease_write(writer, buf, 500, 500), 500);
 	ok(lh_lease_commit(writer, 500, 2000));
+	assert_int_equal(lh_file_read(file, buf, BLOCK, 0), 1000);
+	ok(lh_file_truncate(file, 2500));
 	assert_int_equal(lh_file_read(file, buf, BLOCK, 0), 2500);
 	for (unsigned i = 1000; i < 2500; i++)
 		assert_int_equal(buf[i], 0);
