@@ -23,9 +23,9 @@
 
 #include "fixture.h"
 
-/* A sanitizer keeps what was freed for a while. */
+/* A sanitizer keeps what was freed for a while, or a shadow of it. */
 #ifdef __has_feature
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define GROWTH_KIB (1l << 20)
 #endif
 #endif
