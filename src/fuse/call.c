@@ -245,9 +245,10 @@ int call_errno(const struct call *c, int64_t err)
 {
 	if (err >= 0)
 		return 0;
+	/* Between the two tries of an open the kernel may ask for ACLs and find none: that ends nothing. */
 	if (err == -ESTALE)
 		mount_watch_stale(c);
-	else
+	else if (err != -ENODATA && err != -EOPNOTSUPP && err != -ERANGE)
 		mount_watch_failed(c);
 	/* What a program on a mount knows what to do with. */
 	if (err == -ENOTCONN || err == -EPROTO || err == -EUCLEAN || err == -EBADMSG)
