@@ -221,6 +221,18 @@ static void with_fake_clock(struct server_limits *limits)
 	limits->clock_ns = fake_clock;
 }
 
+/* The server has noticed that its connection is gone. */
+static void wait_until_away(struct rig *rig, const struct raw *r)
+{
+	bool away = false;
+	uint64_t idle;
+
+	while (!away) {
+		assert_true(session_look(rig->server, r->session, &away, &idle));
+		usleep(1000);
+	}
+}
+
 /* L34: to the nanosecond of its clock a session lives no shorter than its lease time. */
 static void not_a_nanosecond_early(void **state)
 {
@@ -228,6 +240,7 @@ static void not_a_nanosecond_early(void **state)
 	struct raw *r = raw_open_resumable(rig->address);
 
 	raw_cut(r);
+	wait_until_away(rig, r);
 	rig_wait_stats(rig, 0, 2);
 	__atomic_add_fetch(&fake_now, LEASE_NS, __ATOMIC_SEQ_CST);
 	usleep(300000);
